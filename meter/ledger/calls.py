@@ -1,0 +1,118 @@
+"""Arguments of the server functions. Pure: what goes over the wire, in the library's order."""
+
+from collections.abc import Iterable, Sequence
+
+from meter.ledger.types import (
+    AccountFigures,
+    CountItem,
+    Minute,
+    OpenRequest,
+    Rules,
+    Settlement,
+    StoredSession,
+)
+
+Argument = str | int
+
+_LOW_30 = (1 << 30) - 1
+
+
+def open_arguments(request: OpenRequest, rules: Rules) -> list[Argument]:
+    """ARGV of `open`."""
+    return [
+        request.key.session_id,
+        request.key.organization_id,
+        request.user_id,
+        request.kind,
+        request.owner,
+        request.metadata,
+        int(request.create),
+        rules.resume_seconds,
+    ]
+
+
+def count_arguments(items: Sequence[tuple[int, CountItem]], rules: Rules) -> list[Argument]:
+    """ARGV of `count`; each item with the index of its partition among the keys, from 1."""
+    arguments: list[Argument] = [
+        rules.future_seconds,
+        rules.late_seconds,
+        rules.max_session_seconds,
+        rules.flush_after_seconds,
+    ]
+    for index, item in items:
+        ranges = item.ranges
+        if len(ranges) == 1:
+            text = f"{ranges[0][0]}:{ranges[0][1]}"
+        else:
+            text = ",".join([f"{first}:{last}" for first, last in ranges])
+        arguments += (index, item.key.session_id, text)
+    return arguments
+
+
+def collect_arguments(
+    flusher_id: str, lease_seconds: float, limit: int, rules: Rules
+) -> list[Argument]:
+    """ARGV of `collect`."""
+    return [
+        flusher_id,
+        int(lease_seconds * 1000),
+        limit,
+        rules.lost_after_seconds,
+        rules.flush_after_seconds,
+    ]
+
+
+def settle_arguments(settlements: Iterable[Settlement], rules: Rules) -> list[Argument]:
+    """ARGV of `settle`, all of one partition."""
+    arguments: list[Argument] = [rules.flush_after_seconds, _kept_seconds(rules)]
+    for settlement in settlements:
+        arguments += (settlement.key.session_id, settlement.revision, len(settlement.minutes))
+        arguments += _minutes(settlement.minutes)
+    return arguments
+
+
+def restore_arguments(stored: StoredSession, metadata: str) -> list[Argument]:
+    """ARGV of `restore`. A revision of 0 says that Postgres doesn't know the session."""
+    state = stored.state
+    return [
+        state.key.session_id,
+        state.key.organization_id,
+        state.user_id,
+        state.kind,
+        state.origin,
+        state.revision,
+        "" if state.ended_at is None else state.ended_at,
+        state.end_reason or "",
+        metadata,
+        len(stored.minutes),
+        *_minutes(stored.minutes),
+    ]
+
+
+def seed_arguments(figures: AccountFigures) -> list[Argument]:
+    """ARGV of `seed`."""
+    arguments: list[Argument] = [
+        figures.organization_id,
+        figures.user_id,
+        figures.organization_limit,
+        figures.member_limit,
+        len(figures.periods),
+    ]
+    used = zip(figures.periods, figures.organization_used, figures.member_used, strict=True)
+    for period, organization_used, member_used in used:
+        arguments += (period.start, period.end, organization_used, member_used)
+    for stored in figures.live:
+        arguments += restore_arguments(stored, "")
+    return arguments
+
+
+def _minutes(minutes: Iterable[Minute]) -> list[Argument]:
+    # Lua's numbers hold 53 bits, a mask has 60.
+    return [
+        part for row in minutes for part in (row.minute, row.mask & _LOW_30, row.mask >> 30)
+    ]
+
+
+def _kept_seconds(rules: Rules) -> int:
+    # While a lost session may be resumed its bitmap has to be there; a while more costs little.
+    return rules.resume_seconds + 60

@@ -1,0 +1,280 @@
+"""The ledger's driver: the only place that talks to Redis (Valkey, or a cluster of either).
+
+Every call is idempotent, so a call that failed half way is simply made again, by the caller.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from typing import Any, TypeVar, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
+
+from meter.codes import EndReason
+from meter.ledger import calls, replies
+from meter.ledger.keys import PARTITIONS, partition_of, prefix_of
+from meter.ledger.types import (
+    AccountFigures,
+    Backlog,
+    Collected,
+    Counted,
+    CountItem,
+    LedgerUnavailable,
+    Opened,
+    OpenRequest,
+    Rules,
+    SessionKey,
+    SessionState,
+    Settlement,
+    StoredSession,
+)
+
+logger = logging.getLogger(__name__)
+
+LIBRARY = files("meter.ledger").joinpath("library.lua").read_text()
+LIBRARY_REVISION = 1  # `mm1_revision` of LIBRARY
+
+MAX_CONNECTIONS = 32
+
+Result = TypeVar("Result")
+Client = Redis | RedisCluster
+Call = tuple[str, Sequence[str], Sequence[calls.Argument]]
+
+
+class Ledger:
+    """The ledger's calls. All raise `LedgerUnavailable` when Redis cannot do them now."""
+
+    def __init__(self, client: Client, rules: Rules, *, library: str = LIBRARY) -> None:
+        self.rules = rules
+        self._client = client
+        self._library = library
+        self._prepared = False
+        self._preparing = asyncio.Lock()
+
+    @classmethod
+    def connect(
+        cls, redis_url: str, rules: Rules | None = None, timeout_seconds: float = 2.0
+    ) -> "Ledger":
+        """A ledger at `redis://`, `rediss://`, `valkey://` or `unix://`; connects when first used."""
+        pool = BlockingConnectionPool.from_url(
+            _redis_scheme(redis_url),
+            max_connections=MAX_CONNECTIONS,
+            timeout=timeout_seconds,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            # Once more after a connection that was found dead; never after a time-out, which may
+            # last, and which redis-py would by default sit out ten times.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        )
+        return cls(Redis.from_pool(pool), rules or Rules())
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def prepare(self) -> None:
+        """Load the function library where it is missing or older, on every primary."""
+        await self._guard(self._prepare)
+
+    async def ping(self) -> None:
+        """Return when the ledger answers and has the functions."""
+        await self._run([("mm1_revision", (prefix_of(0),), ())])
+
+    async def open(self, request: OpenRequest) -> Opened:
+        """Make a session, or resume it."""
+        reply = await self._one("mm1_open", request.key, calls.open_arguments(request, self.rules))
+        return replies.opened(request.key.session_id, reply)
+
+    async def count(self, items: Sequence[CountItem]) -> list[Counted]:
+        """Count seconds of many sessions; answers in the items' order."""
+        groups = self._group(items)
+        results: list[Counted | None] = [None] * len(items)
+        answers = await self._run(
+            [
+                ("mm1_count", prefixes, calls.count_arguments(numbered, self.rules))
+                for prefixes, numbered, _ in groups
+            ]
+        )
+        for (_, _, positions), answer in zip(groups, answers, strict=True):
+            for position, reply in zip(positions, answer, strict=True):
+                results[position] = replies.counted(reply)
+        return cast(list[Counted], results)
+
+    async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None:
+        """End a session; None when the ledger doesn't know it. Ending it again changes nothing."""
+        reply = await self._one("mm1_close", key, [key.session_id, reason.value])
+        return replies.session_state(key.session_id, reply) if reply else None
+
+    async def seed_account(self, figures: AccountFigures) -> int:
+        """Set an account's figures where they are absent, with its live sessions. How many of
+        those were put back."""
+        prefix = prefix_of(partition_of(figures.organization_id))
+        arguments = calls.seed_arguments(figures)
+        return cast(int, (await self._run([("mm1_seed", (prefix,), arguments)]))[0])
+
+    async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool:
+        """Put a session back that the ledger lost; False when it is there already."""
+        arguments = calls.restore_arguments(stored, metadata)
+        return bool(await self._one("mm1_restore", stored.state.key, arguments))
+
+    async def collect(
+        self, partitions: Sequence[int], flusher_id: str, lease_seconds: float, limit: int
+    ) -> list[Collected]:
+        """End lost sessions, take or renew the partitions' leases, and give what is due."""
+        arguments = calls.collect_arguments(flusher_id, lease_seconds, limit, self.rules)
+        answers = await self._run(
+            [("mm1_collect", (prefix_of(partition),), arguments) for partition in partitions]
+        )
+        return [replies.collected(answer) for answer in answers]
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Let go of what Postgres has committed."""
+        by_partition: dict[int, list[Settlement]] = {}
+        for settlement in settlements:
+            partition = partition_of(settlement.key.organization_id)
+            by_partition.setdefault(partition, []).append(settlement)
+        await self._run(
+            [
+                ("mm1_settle", (prefix_of(partition),), calls.settle_arguments(rows, self.rules))
+                for partition, rows in by_partition.items()
+            ]
+        )
+
+    async def set_aside(self, key: SessionKey, error: str) -> None:
+        """Postgres refused this session's rows: keep them, and try again later."""
+        arguments = [key.session_id, error[:500], self.rules.retry_refused_seconds]
+        await self._one("mm1_set_aside", key, arguments)
+
+    async def release(self, partitions: Sequence[int], flusher_id: str) -> None:
+        """Give leases back, so that another flusher need not wait for their end."""
+        await self._run(
+            [("mm1_release", (prefix_of(partition),), (flusher_id,)) for partition in partitions]
+        )
+
+    async def backlog(self) -> Backlog:
+        """What isn't durable yet, over all partitions."""
+        return replies.backlog(
+            await self._run(
+                [("mm1_backlog", (prefix_of(number),), ()) for number in range(PARTITIONS)]
+            )
+        )
+
+    def _group(
+        self, items: Sequence[CountItem]
+    ) -> list[tuple[tuple[str, ...], list[tuple[int, CountItem]], list[int]]]:
+        """The items as batches that one call may cover: (prefixes, numbered items, positions).
+
+        A single server takes them all at once; on a cluster a call stays within a partition.
+        """
+        partitions = [partition_of(item.key.organization_id) for item in items]
+        if isinstance(self._client, Redis):
+            prefixes = {partition: at for at, partition in enumerate(dict.fromkeys(partitions), 1)}
+            numbered = [
+                (prefixes[partition], item)
+                for partition, item in zip(partitions, items, strict=True)
+            ]
+            names = tuple(prefix_of(partition) for partition in prefixes)
+            return [(names, numbered, list(range(len(items))))] if items else []
+        by_partition: dict[int, list[int]] = {}
+        for position, partition in enumerate(partitions):
+            by_partition.setdefault(partition, []).append(position)
+        return [
+            ((prefix_of(partition),), [(1, items[position]) for position in positions], positions)
+            for partition, positions in by_partition.items()
+        ]
+
+    async def _one(self, function: str, key: SessionKey, arguments: Sequence[Any]) -> Any:
+        prefix = prefix_of(partition_of(key.organization_id))
+        return (await self._run([(function, (prefix,), arguments)]))[0]
+
+    async def _run(self, batch: Sequence[Call]) -> list[Any]:
+        """Call functions in one round trip; their replies in order."""
+        if not batch:
+            return []
+        return await self._guard(lambda: self._execute(batch))
+
+    async def _execute(self, batch: Sequence[Call]) -> list[Any]:
+        if not self._prepared:
+            await self._prepare()
+        try:
+            return await self._pipeline(batch)
+        except ResponseError as error:
+            if "not found" not in str(error):
+                raise
+            # The functions are gone: the server was emptied. They come back before its data does.
+            self._prepared = False
+            await self._prepare()
+            return await self._pipeline(batch)
+
+    async def _pipeline(self, batch: Sequence[Call]) -> list[Any]:
+        if len(batch) == 1:
+            function, keys, arguments = batch[0]
+            return [await self._fcall(self._client, function, keys, arguments)]
+        pipeline = self._client.pipeline(transaction=False)
+        for function, keys, arguments in batch:
+            pipeline.fcall(function, len(keys), *keys, *arguments)  # type: ignore[arg-type,union-attr]
+        return cast(list[Any], await pipeline.execute())
+
+    @staticmethod
+    async def _fcall(
+        client: Any, function: str, keys: Sequence[str], arguments: Sequence[calls.Argument]
+    ) -> Any:
+        return await client.fcall(function, len(keys), *keys, *arguments)
+
+    async def _prepare(self) -> None:
+        async with self._preparing:
+            if self._prepared:
+                return
+            await self._find_cluster()
+            try:
+                present = await self._fcall(self._client, "mm1_revision", (prefix_of(0),), ())
+            except ResponseError:
+                present = 0
+            if present < LIBRARY_REVISION:
+                await self._client.function_load(self._library, replace=True)
+                logger.info("loaded the ledger's functions, revision %d", LIBRARY_REVISION)
+            self._prepared = True
+
+    async def _find_cluster(self) -> None:
+        """Exchange the client for a cluster's when the server says that it is of one."""
+        if not isinstance(self._client, Redis) or not await _is_cluster(self._client):
+            return
+        single = self._client
+        options = single.connection_pool.connection_kwargs
+        names = ("username", "password", "socket_timeout", "socket_connect_timeout")
+        cluster = RedisCluster(
+            host=options["host"],
+            port=options["port"],
+            ssl="ssl" in single.connection_pool.connection_class.__name__.lower(),
+            **{name: options[name] for name in names if options.get(name) is not None},
+        )
+        await cluster.initialize()
+        self._client = cluster
+        await single.aclose()
+
+    async def _guard(self, act: Callable[[], Awaitable[Result]]) -> Result:
+        try:
+            return await act()
+        except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+            if isinstance(error, RedisConnectionError | OSError | TimeoutError):
+                self._prepared = False  # the server that comes back may be an empty one
+            raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+async def _is_cluster(client: Redis) -> bool:
+    try:
+        info = await client.info("cluster")
+    except ResponseError:  # a server without INFO is a stand-in, and no cluster
+        return False
+    return bool(info.get("cluster_enabled"))
+
+
+def _redis_scheme(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme) + separator + rest

@@ -1,0 +1,21 @@
+"""Where an account's keys live: one of a fixed number of partitions, each a cluster hash tag.
+
+Names under a partition's prefix are made by the function library alone (see `library.lua`).
+"""
+
+from zlib import crc32
+
+PARTITIONS = 64
+
+
+def partition_of(organization_id: str) -> int:
+    """The partition that holds all of an account: its figures, its sessions, their indexes."""
+    return crc32(organization_id.encode()) % PARTITIONS
+
+
+def prefix_of(partition: int) -> str:
+    """The prefix of a partition's keys; the braces make it one cluster slot."""
+    return _PREFIXES[partition]
+
+
+_PREFIXES = tuple(f"mm:{{{partition:02d}}}" for partition in range(PARTITIONS))

@@ -1,0 +1,99 @@
+"""Sets of seconds: as inclusive ranges on the wire, as integer masks in memory, as minutes' masks in
+the rows. Pure.
+"""
+
+from collections.abc import Iterable, Iterator
+
+MINUTE_MASK = (1 << 60) - 1
+
+Range = tuple[int, int]
+
+
+def mask_of(first: int, last: int) -> int:
+    """The mask with the bits from `first` to `last` set, inclusive."""
+    return ((1 << (last - first + 1)) - 1) << first
+
+
+def ranges_of(mask: int, base: int = 0) -> Iterator[Range]:
+    """The set bits of a mask as ascending inclusive ranges, each moved up by `base`."""
+    while mask:
+        first = (mask & -mask).bit_length() - 1
+        run = mask >> first
+        length = (~run & (run + 1)).bit_length() - 1
+        yield base + first, base + first + length - 1
+        mask = (run >> length) << (first + length)
+
+
+def minute_masks(origin: int, seconds: Iterable[int]) -> dict[int, int]:
+    """A session's seconds as masks of the UTC minutes they fall in."""
+    masks: dict[int, int] = {}
+    for second in seconds:
+        minute, index = divmod(origin + second, 60)
+        masks[minute] = masks.get(minute, 0) | 1 << index
+    return masks
+
+
+def minute_from_bitmap(data: bytes, first_byte: int, origin: int, minute: int) -> int:
+    """The mask of a UTC minute out of a session's bitmap.
+
+    `data` are the bitmap's bytes from index `first_byte` on (bit 0 is a byte's highest, as in
+    Redis' SETBIT) and hold all of the minute that is set.
+    """
+    start = minute * 60 - origin
+    mask = 0
+    for index, byte in enumerate(data, first_byte):
+        while byte:
+            high = byte.bit_length() - 1
+            byte ^= 1 << high
+            second = index * 8 + 7 - high - start
+            if 0 <= second < 60:
+                mask |= 1 << second
+    return mask
+
+
+class SecondSet:
+    """Seconds of one session, as a mask that starts at a floor, so that it stays small while a
+    session goes on: the seconds waiting for the ledger, or those that are not durable yet."""
+
+    __slots__ = ("_floor", "_mask")
+
+    def __init__(self) -> None:
+        self._floor = 0
+        self._mask = 0
+
+    def __bool__(self) -> bool:
+        return self._mask != 0
+
+    def __len__(self) -> int:
+        return self._mask.bit_count()
+
+    def add(self, first: int, last: int) -> None:
+        """Add the seconds from `first` to `last`, inclusive."""
+        if not self._mask:
+            self._floor = first
+        elif first < self._floor:
+            self._mask <<= self._floor - first
+            self._floor = first
+        self._mask |= mask_of(first - self._floor, last - self._floor)
+
+    def merge(self, other: "SecondSet") -> None:
+        """Add all of `other`."""
+        for first, last in other.ranges():
+            self.add(first, last)
+
+    def discard_through(self, last: int) -> None:
+        """Remove the seconds up to `last`, inclusive."""
+        if last >= self._floor:
+            self._mask >>= last + 1 - self._floor
+            self._floor = last + 1
+
+    def lowest(self) -> int:
+        """The lowest second of a set that isn't empty."""
+        return self._floor + (self._mask & -self._mask).bit_length() - 1
+
+    def ranges(self) -> tuple[Range, ...]:
+        """Ascending inclusive ranges."""
+        mask = self._mask
+        if mask & (mask + 1) == 0:  # one run from the floor on, or nothing: a live session's usual
+            return ((self._floor, self._floor + mask.bit_length() - 1),) if mask else ()
+        return tuple(ranges_of(mask, self._floor))
