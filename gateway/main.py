@@ -1,0 +1,95 @@
+"""The gateway's composition root: settings in, a running server out."""
+
+import asyncio
+import logging
+import signal
+import sys
+from types import FrameType
+
+import uvicorn
+from pydantic import ValidationError
+
+from gateway.app import Parts, build_app, build_parts
+from gateway.settings import GatewaySettings
+from meter.ledger.driver import Ledger
+from meter.messages import MAX_FRAME_BYTES
+from persistence.settings import describe
+from persistence.storage import PostgresStorage
+
+logger = logging.getLogger(__name__)
+
+# Keeps a peer that vanished from holding a connection: closed after at most twice this.
+PING_SECONDS = 20.0
+
+
+class DrainingServer(uvicorn.Server):
+    """On the first signal the sessions are sent away in good order, then the server stops."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._parts = parts
+        self._drain_seconds = drain_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def main_loop(self) -> None:
+        """Serve until told to stop."""
+        self._loop = asyncio.get_running_loop()
+        await super().main_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A second signal, or one before the start, stops at once."""
+        if self._loop is None or self._draining is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._loop.call_soon_threadsafe(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        logger.info("draining: sessions reconnect elsewhere")
+        try:
+            await self._parts.record.drain(self._drain_seconds)
+            await self._parts.counter.settle(self._drain_seconds + 5.0)
+        finally:
+            self.should_exit = True
+
+
+def run() -> None:
+    """Run a gateway until SIGTERM or SIGINT. Exits with 2 on a bad setting."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        settings = GatewaySettings()  # type: ignore[call-arg]  # from the environment
+    except ValidationError as error:
+        print(f"meter gateway: {describe(error)}", file=sys.stderr)
+        sys.exit(2)
+    server = DrainingServer(*_server(settings), settings.drain_seconds)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    server.run()
+
+
+def _server(settings: GatewaySettings) -> tuple[uvicorn.Config, Parts]:
+    ledger = Ledger.connect(settings.redis_url.get_secret_value(), settings.rules)
+    storage = PostgresStorage(settings.database_url.get_secret_value())
+    parts = build_parts(settings, ledger, storage)
+    config = uvicorn.Config(
+        build_app(parts),
+        host=settings.host,
+        port=settings.port,
+        loop="auto",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=MAX_FRAME_BYTES,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        ws_per_message_deflate=False,
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+        backlog=4096,
+    )
+    return config, parts

@@ -1,0 +1,44 @@
+"""The gateway's metrics (Prometheus). Names carry their units."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """One registry a gateway, so that several may live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.connections = Gauge(
+            "meter_connections", "Open recorder connections.", registry=self.registry
+        )
+        self.seconds = Counter(
+            "meter_seconds_counted", "Seconds counted for the first time.", registry=self.registry
+        )
+        self.heartbeats = Counter(
+            "meter_sessions_counted",
+            "Sessions in batches: their heartbeats, or signs of life.",
+            registry=self.registry,
+        )
+        self.ledger_failures = Counter(
+            "meter_ledger_failures", "Batches that the ledger did not take.", registry=self.registry
+        )
+        self.closes = Counter(
+            "meter_closes", "Connections closed by the gateway.", ["code"], registry=self.registry
+        )
+        self._batch_seconds = Histogram(
+            "meter_count_batch_seconds",
+            "Round trip of a batch to the ledger.",
+            buckets=_LATENCY_SECONDS,
+            registry=self.registry,
+        )
+
+    def batch(self, sessions: int, seconds: float) -> None:
+        """A batch was counted."""
+        self.heartbeats.inc(sessions)
+        self._batch_seconds.observe(seconds)
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self.registry)

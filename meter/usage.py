@@ -1,0 +1,36 @@
+"""An account's standing as its users see it: which limit binds, and what remains. Pure."""
+
+from meter.ledger.types import UNLIMITED, Standing
+from meter.messages import Usage
+
+
+def room(standing: Standing) -> int | None:
+    """Seconds that still fit under both limits; None when neither exists."""
+    left = [
+        max(limit - used, 0)
+        for used, limit in (
+            (standing.used, standing.limit),
+            (standing.member_used, standing.member_limit),
+        )
+        if limit != UNLIMITED
+    ]
+    return min(left, default=None)
+
+
+def usage_of(standing: Standing) -> Usage:
+    """The figures of the limit that binds: the one with less room, the organization's when equal."""
+    used, limit, scope = standing.used, standing.limit, "organization"
+    if standing.member_limit != UNLIMITED and (
+        limit == UNLIMITED or standing.member_limit - standing.member_used < limit - used
+    ):
+        used, limit, scope = standing.member_used, standing.member_limit, "member"
+    unlimited = limit == UNLIMITED
+    return Usage(
+        used_seconds=used,
+        limit_seconds=None if unlimited else limit,
+        remaining_seconds=None if unlimited else max(limit - used, 0),
+        unlimited=unlimited,
+        period_start=standing.period.start,
+        period_end=standing.period.end,
+        scope=scope,
+    )
