@@ -1,0 +1,64 @@
+"""The documentation says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from gateway.settings import GatewaySettings
+from meter.codes import CloseCode, ErrorCode
+from meter.messages import Ack, Started
+from persistence.settings import FlusherSettings, MigrateSettings
+
+PROJECT = Path(__file__).parents[2]
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+RUNNING = (PROJECT / "docs" / "running.md").read_text()
+PROTOCOL = (PROJECT / "docs" / "recorder-protocol.md").read_text()
+
+
+def settings_table() -> dict[str, str]:
+    """Each documented variable, and its default as the page has it."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \|[^|]*\|([^|]*)\|", RUNNING, re.MULTILINE)
+    return {name: default.strip(" `") for name, default in rows}
+
+
+@pytest.mark.parametrize("settings", [GatewaySettings, FlusherSettings, MigrateSettings])
+def test_every_setting_is_documented_with_its_default(settings: type[BaseSettings]) -> None:
+    documented = settings_table()
+    for field in settings.model_fields.values():
+        assert field.alias in documented
+        if isinstance(field.default, int | float):
+            assert documented[field.alias] == str(field.default)
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    known = {
+        field.alias
+        for settings in (GatewaySettings, FlusherSettings, MigrateSettings)
+        for field in settings.model_fields.values()
+    }
+    assert set(settings_table()) == known
+
+
+@pytest.mark.parametrize("code", list(CloseCode))
+def test_every_close_code_is_documented(code: CloseCode) -> None:
+    assert re.search(rf"\b{int(code)}\b", PROTOCOL)
+
+
+@pytest.mark.parametrize("code", list(ErrorCode))
+def test_every_error_code_is_documented(code: ErrorCode) -> None:
+    assert code.value in PROTOCOL
+
+
+@pytest.mark.parametrize("message", [Started, Ack])
+def test_every_field_of_the_main_answers_is_documented(message: type[Started | Ack]) -> None:
+    for field in message.__struct_fields__:
+        assert f"`{field}`" in PROTOCOL
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert missing == []
