@@ -215,6 +215,11 @@ export class HeldSeconds {
     return this.#frames.size;
   }
 
+  /** How many of them are up to `through`. @param {number} through */
+  countThrough(through) {
+    return [...this.#frames.keys()].filter((second) => second <= through).length;
+  }
+
   /** @param {Range} range */
   add([first, last]) {
     for (let second = first; second <= last; second += 1) {

@@ -81,7 +81,7 @@ export class Session {
       sessionId: this.#options.sessionId,
       recordedSeconds: this.#recordedSeconds,
       sessionSeconds: this.#sessionSeconds,
-      durableSeconds: Math.max(0, this.#sessionSeconds - this.#held.size),
+      durableSeconds: Math.max(0, this.#sessionSeconds - this.#held.countThrough(this.#countedThrough)),
       heldSeconds: this.#held.size,
       countedThrough: this.#countedThrough,
       durableThrough: this.#durableThrough,

@@ -1,0 +1,1 @@
+"""The `meter` command: composition roots, the command line and the development server."""

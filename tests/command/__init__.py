@@ -1,0 +1,1 @@
+"""Tests of the `meter` command and of the servers it embeds."""
