@@ -1,0 +1,1 @@
+"""Postgres: the flusher, what sessions and accounts are durable, migrations."""

@@ -1,0 +1,152 @@
+"""What the ledger's users need of Postgres (`meter.ledger.types.Storage`)."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+import asyncpg
+
+from meter.ledger.types import (
+    AccountFigures,
+    Minute,
+    SessionKey,
+    SessionState,
+    StoredSession,
+)
+from meter.periods import Period, month_of
+from persistence.database import Connection, Database
+from persistence.migrations import check_version
+from persistence.statements import statement
+
+Used = tuple[int, int]
+
+
+class PostgresStorage:
+    """Reads sessions and accounts. Made at once; connects when first used, and again as needed.
+
+    Every method raises `StorageUnavailable` when Postgres cannot be asked now.
+    """
+
+    def __init__(
+        self, database_url: str, *, max_connections: int = 4, timeout_seconds: float = 5.0
+    ) -> None:
+        self._database = Database(
+            database_url,
+            name="minute-meter storage",
+            max_connections=max_connections,
+            timeout_seconds=timeout_seconds,
+        )
+
+    async def load_session(self, session_id: str) -> StoredSession | None:
+        """The session and its minutes, whoever's it is; None when Postgres never saw it.
+
+        With a revision of 0 Postgres has its minutes, and not the session's own row.
+        """
+        key = UUID(session_id)
+        async with self._database.connection() as connection:
+            found = await _sessions(connection, [key])
+        return found[0] if found else None
+
+    async def load_account(
+        self, organization_id: str, user_id: str, periods: Sequence[Period]
+    ) -> AccountFigures:
+        """The account's figures in each period, and the organization's live sessions, all as of
+        one moment; zeros for an account without rows. Periods start and end at whole minutes."""
+        async with (
+            self._database.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            used = await _used(connection, organization_id, user_id, periods)
+            rows = await connection.fetch(statement("load_live_sessions"), organization_id)
+            live = await _sessions(connection, [row["session_id"] for row in rows])
+        return AccountFigures(
+            organization_id=organization_id,
+            user_id=user_id,
+            periods=tuple(periods),
+            organization_used=tuple(used[period][0] for period in periods),
+            member_used=tuple(used[period][1] for period in periods),
+            live=live,
+        )
+
+    async def ping(self) -> None:
+        """Return when Postgres answers and its schema is the one this program needs."""
+        async with self._database.connection() as connection:
+            await check_version(connection)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._database.aclose()
+
+
+async def _sessions(connection: Connection, keys: Sequence[UUID]) -> tuple[StoredSession, ...]:
+    rows = await connection.fetch(statement("load_sessions"), keys)
+    return tuple(_stored(row) for row in rows)
+
+
+async def _used(
+    connection: Connection, organization_id: str, user_id: str, periods: Sequence[Period]
+) -> dict[Period, Used]:
+    """Seconds used by the organization and by the member in each period."""
+    months = {_first_day(period): period for period in periods if period == month_of(period.start)}
+    used: dict[Period, Used] = dict.fromkeys(periods, (0, 0))
+    rows = await connection.fetch(statement("load_months"), organization_id, user_id, list(months))
+    for row in rows:
+        used[months[row["month"]]] = (row["organization_used"], row["member_used"])
+    for period in used.keys() - months.values():
+        used[period] = await _used_between(connection, organization_id, user_id, period)
+    return used
+
+
+async def _used_between(
+    connection: Connection, organization_id: str, user_id: str, period: Period
+) -> Used:
+    if period.start % 60 or period.end % 60:
+        raise ValueError(f"{period} splits a minute")
+    row = await connection.fetchrow(
+        statement("load_usage_between"),
+        organization_id,
+        user_id,
+        datetime.fromtimestamp(period.start, UTC),
+        datetime.fromtimestamp(period.end, UTC),
+    )
+    assert row is not None  # an aggregate always gives one
+    return row["organization_used"], row["member_used"]
+
+
+def _first_day(period: Period) -> date:
+    return datetime.fromtimestamp(period.start, UTC).date()
+
+
+def _stored(row: asyncpg.Record) -> StoredSession:
+    minutes = tuple(
+        Minute(minute, mask)
+        for minute, mask in sorted(zip(row["minutes"], row["masks"], strict=True))
+    )
+    origin = row["origin"]
+    highest = _highest(minutes, origin)
+    state = SessionState(
+        key=SessionKey(row["organization_id"], str(row["session_id"])),
+        user_id=row["user_id"],
+        kind=row["kind"],
+        origin=origin,
+        revision=row["revision"],
+        seconds=sum(_since(origin, minute).bit_count() for minute in minutes),
+        highest=highest,
+        durable_through=highest,
+        ended_at=row["ended_at"],
+        end_reason=row["end_reason"],
+    )
+    return StoredSession(state, minutes)
+
+
+def _since(origin: int, minute: Minute) -> int:
+    """The mask without the seconds before second 0 of the session."""
+    before = max(origin - minute.minute * 60, 0)
+    return minute.mask >> before << before
+
+
+def _highest(minutes: Sequence[Minute], origin: int) -> int:
+    """The last second counted, by its number in the session; -1 when there is none."""
+    if not minutes or not _since(origin, minutes[-1]):
+        return -1
+    return minutes[-1].minute * 60 + minutes[-1].mask.bit_length() - 1 - origin
