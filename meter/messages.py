@@ -59,7 +59,7 @@ ClientMessage = Start | Heartbeat | Stop | Refresh
 
 
 class MessageError(Exception):
-    """A frame that is no message. `code` is `bad_message` or `unknown_type`."""
+    """A frame that is no message, or one that doesn't fit here; `code` says which."""
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -72,18 +72,24 @@ class _Tagged(Struct):
 
 
 _TYPES = frozenset({"start", "heartbeat", "stop", "refresh"})
-_decoder = msgspec.json.Decoder(ClientMessage)
+_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _tag_decoder = msgspec.json.Decoder(_Tagged)
 
 
 def decode(frame: str | bytes) -> ClientMessage:
     """Parse a client's frame. Raises `MessageError`; its text never repeats the frame."""
-    if len(frame) > MAX_FRAME_BYTES:
+    if len(frame) > MAX_FRAME_BYTES or _byte_length(frame) > MAX_FRAME_BYTES:
         raise MessageError(ErrorCode.BAD_MESSAGE, f"a frame holds at most {MAX_FRAME_BYTES} bytes")
     try:
         return _decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _explain(frame, error) from None
+
+
+def _byte_length(frame: str | bytes) -> int:
+    if isinstance(frame, bytes) or frame.isascii():
+        return len(frame)
+    return len(frame.encode(errors="surrogatepass"))
 
 
 def _explain(frame: str | bytes, error: Exception) -> MessageError:

@@ -1,5 +1,6 @@
-"""Sets of seconds: as inclusive ranges on the wire, as integer masks in memory, as minutes' masks in
-the rows. Pure.
+"""Sets of seconds: inclusive ranges on the wire, integer masks in memory, minutes' masks in rows.
+
+Pure.
 """
 
 from collections.abc import Iterable, Iterator
@@ -75,6 +76,12 @@ class SecondSet:
             self._mask <<= self._floor - first
             self._floor = first
         self._mask |= mask_of(first - self._floor, last - self._floor)
+
+    def take(self) -> tuple[Range, ...]:
+        """Empty the set; gives what was in it, as ascending inclusive ranges."""
+        ranges = self.ranges()
+        self._mask = 0
+        return ranges
 
     def merge(self, other: "SecondSet") -> None:
         """Add all of `other`."""

@@ -17,8 +17,15 @@ def room(standing: Standing) -> int | None:
     return min(left, default=None)
 
 
+def is_exhausted(standing: Standing) -> bool:
+    """Whether one of the limits leaves no room. As `room(standing) == 0`, for each reply."""
+    return standing.used >= standing.limit >= 0 or (
+        standing.member_used >= standing.member_limit >= 0
+    )
+
+
 def usage_of(standing: Standing) -> Usage:
-    """The figures of the limit that binds: the one with less room, the organization's when equal."""
+    """The figures of the limit that binds: the one with less room, or the organization's."""
     used, limit, scope = standing.used, standing.limit, "organization"
     if standing.member_limit != UNLIMITED and (
         limit == UNLIMITED or standing.member_limit - standing.member_used < limit - used

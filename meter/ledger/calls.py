@@ -40,13 +40,14 @@ def count_arguments(items: Sequence[tuple[int, CountItem]], rules: Rules) -> lis
         rules.flush_after_seconds,
     ]
     for index, item in items:
-        ranges = item.ranges
-        if len(ranges) == 1:
-            text = f"{ranges[0][0]}:{ranges[0][1]}"
-        else:
-            text = ",".join([f"{first}:{last}" for first, last in ranges])
-        arguments += (index, item.key.session_id, text)
+        arguments += (index, item.key.session_id, _ranges(item.ranges))
     return arguments
+
+
+def _ranges(ranges: Sequence[tuple[int, int]]) -> Argument:
+    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:  # a live session's usual
+        return ranges[0][0]
+    return ",".join([f"{first}:{last}" for first, last in ranges])
 
 
 def collect_arguments(
@@ -108,9 +109,7 @@ def seed_arguments(figures: AccountFigures) -> list[Argument]:
 
 def _minutes(minutes: Iterable[Minute]) -> list[Argument]:
     # Lua's numbers hold 53 bits, a mask has 60.
-    return [
-        part for row in minutes for part in (row.minute, row.mask & _LOW_30, row.mask >> 30)
-    ]
+    return [part for row in minutes for part in (row.minute, row.mask & _LOW_30, row.mask >> 30)]
 
 
 def _kept_seconds(rules: Rules) -> int:

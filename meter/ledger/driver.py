@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
+import hiredis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -47,6 +48,14 @@ Client = Redis | RedisCluster
 Call = tuple[str, Sequence[str], Sequence[calls.Argument]]
 
 
+class PackingConnection(Connection):
+    """Packs commands in C: redis-py's own packing, of a batch's many arguments, is quadratic."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """One command as the protocol's bytes."""
+        return [hiredis.pack_command((*str(args[0]).split(), *args[1:]))]
+
+
 class Ledger:
     """The ledger's calls. All raise `LedgerUnavailable` when Redis cannot do them now."""
 
@@ -61,16 +70,15 @@ class Ledger:
     def connect(
         cls, redis_url: str, rules: Rules | None = None, timeout_seconds: float = 2.0
     ) -> "Ledger":
-        """A ledger at `redis://`, `rediss://`, `valkey://` or `unix://`; connects when first used."""
+        """A ledger at a `redis://`, `rediss://`, `valkey://` or `unix://` URL; connects on use."""
         pool = BlockingConnectionPool.from_url(
             _redis_scheme(redis_url),
+            connection_class=PackingConnection,
             max_connections=MAX_CONNECTIONS,
             timeout=timeout_seconds,
             socket_timeout=timeout_seconds,
             socket_connect_timeout=timeout_seconds,
-            # Once more after a connection that was found dead; never after a time-out, which may
-            # last, and which redis-py would by default sit out ten times.
-            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+            retry=_retry(),
         )
         return cls(Redis.from_pool(pool), rules or Rules())
 
@@ -93,6 +101,8 @@ class Ledger:
 
     async def count(self, items: Sequence[CountItem]) -> list[Counted]:
         """Count seconds of many sessions; answers in the items' order."""
+        if not self._prepared:
+            await self.prepare()  # whether it is a cluster decides how items are grouped
         groups = self._group(items)
         results: list[Counted | None] = [None] * len(items)
         answers = await self._run(
@@ -218,8 +228,8 @@ class Ledger:
             return [await self._fcall(self._client, function, keys, arguments)]
         pipeline = self._client.pipeline(transaction=False)
         for function, keys, arguments in batch:
-            pipeline.fcall(function, len(keys), *keys, *arguments)  # type: ignore[arg-type,union-attr]
-        return cast(list[Any], await pipeline.execute())
+            pipeline.fcall(function, len(keys), *keys, *arguments)
+        return await pipeline.execute()
 
     @staticmethod
     async def _fcall(
@@ -232,14 +242,23 @@ class Ledger:
             if self._prepared:
                 return
             await self._find_cluster()
-            try:
-                present = await self._fcall(self._client, "mm1_revision", (prefix_of(0),), ())
-            except ResponseError:
-                present = 0
-            if present < LIBRARY_REVISION:
-                await self._client.function_load(self._library, replace=True)
-                logger.info("loaded the ledger's functions, revision %d", LIBRARY_REVISION)
+            if isinstance(self._client, Redis):
+                await self._load_where_older({})
+            else:
+                for node in self._client.get_primaries():
+                    await self._load_where_older({"target_nodes": node})
             self._prepared = True
+
+    async def _load_where_older(self, where: dict[str, Any]) -> None:
+        try:
+            present = await self._client.execute_command("FCALL", "mm1_revision", 0, **where)
+        except ResponseError as error:
+            if "not found" not in str(error):
+                raise
+            present = 0
+        if present < LIBRARY_REVISION:
+            await self._client.execute_command("FUNCTION LOAD", "REPLACE", self._library, **where)
+            logger.info("loaded the ledger's functions, revision %d", LIBRARY_REVISION)
 
     async def _find_cluster(self) -> None:
         """Exchange the client for a cluster's when the server says that it is of one."""
@@ -252,6 +271,7 @@ class Ledger:
             host=options["host"],
             port=options["port"],
             ssl="ssl" in single.connection_pool.connection_class.__name__.lower(),
+            retry=_retry(),
             **{name: options[name] for name in names if options.get(name) is not None},
         )
         await cluster.initialize()
@@ -265,6 +285,12 @@ class Ledger:
             if isinstance(error, RedisConnectionError | OSError | TimeoutError):
                 self._prepared = False  # the server that comes back may be an empty one
             raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _retry() -> Retry:
+    # Once more after a connection that was found dead; never after a time-out, which may last, and
+    # which redis-py would by default sit out ten times.
+    return Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
 
 
 async def _is_cluster(client: Redis) -> bool:

@@ -6,9 +6,9 @@
 -- KEYS are partitions' prefixes ("mm:{07}"); all other names are made here, under the prefix:
 --   :s:<session>      hash    o organization, u user, k kind, g origin, c seconds counted, h highest
 --                             counted, t last sign of life, n owner, r revision, w revision that is
---                             durable, e ended at, y end reason
+--                             durable, e ended at, y end reason, d minutes with seconds that are not
+--                             durable (a bitmap too, bit m for minute m since the origin's)
 --   :b:<session>      bitmap  bit n: second n is counted
---   :d:<session>      bitmap  bit m: minute m since the origin's holds seconds that are not durable
 --   :x:<session>      string  metadata, until it is durable
 --   :live             zset    live sessions by a lower bound of their last sign of life
 --   :due              zset    sessions with something to make durable, by when
@@ -22,9 +22,15 @@ local function call(...) return redis.call(...) end
 local function floor(x) return x - x % 1 end
 local function min(a, b) if a < b then return a end return b end
 local function max(a, b) if a > b then return a end return b end
+local function length(first, last) return last - first + 1 end
+
+-- Bit n of a byte, a bitmap's lowest bit being a byte's highest (as in SETBIT).
+local function weight_of(n) return 2 ^ (7 - n % 8) end
+local function has(byte, weight) return floor(byte / weight) % 2 == 1 end
 
 local USAGE_KEPT_SECONDS = 7 * 86400
 local CONFIG_KEPT_SECONDS = 40 * 86400
+local RESTORED_KEPT_SECONDS = 3600
 local SWEEP_BATCH = 200
 
 local function clock() -- replaced by tests that need a clock of their own
@@ -39,19 +45,33 @@ end
 
 -- Accounts ------------------------------------------------------------------------------------
 
--- The account as this call sees it: read once, written once by `save`. nil when it is cold.
-local function load_account(cache, prefix, org)
-  local id = prefix .. ':c:' .. org
-  local account = cache[id]
-  if account then return account end
-  local config = call('HMGET', id, 'p', 'l')
-  if not config[1] then return nil end
-  account = { prefix = prefix, org = org, config = id, limit = tonumber(config[2]), periods = {},
-              members = {} }
-  for first, last in string.gmatch(config[1], '(%d+)-(%d+)') do
-    account.periods[#account.periods + 1] = { start = tonumber(first), stop = tonumber(last) }
+-- "start-end,start-end" as periods. Most accounts of a batch have the same ones: parsed once.
+local function load_periods(cache, text)
+  local periods = cache.periods[text]
+  if periods then return periods end
+  periods = {}
+  for first, last in string.gmatch(text, '(%d+)-(%d+)') do
+    periods[#periods + 1] = { name = first, start = tonumber(first), stop = tonumber(last) }
   end
-  cache[id] = account
+  cache.periods[text] = periods
+  return periods
+end
+
+local function new_cache()
+  return { accounts = {}, periods = {} }
+end
+
+-- The account as this call sees it: read once, written once by `save`. nil when it is cold.
+local function load_account(cache, prefix, org, user)
+  local id = prefix .. ':c:' .. org
+  local account = cache.accounts[id]
+  if account then return account end
+  local config = call('HMGET', id, 'p', 'l', 'l|' .. user)
+  if not config[1] then return nil end
+  account = { prefix = prefix, org = org, config = id, limit = tonumber(config[2]), figures = {},
+              periods = load_periods(cache, config[1]),
+              limits = { [user] = tonumber(config[3] or '-1') } }
+  cache.accounts[id] = account
   return account
 end
 
@@ -62,87 +82,136 @@ local function period_at(account, second)
   return nil
 end
 
--- A member's figures in a period, {used=, limit=}, with the organization's in `period.used`.
--- nil when either is cold.
-local function load_member(account, period, user)
-  period.members = period.members or {}
-  local member = period.members[user]
-  if member then return member end
-  period.key = period.key or (account.prefix .. ':u:' .. period.start .. ':' .. account.org)
-  local figures = call('HMGET', period.key, 'o', 'm|' .. user)
-  if not (figures[1] and figures[2]) then return nil end
-  if not account.members[user] then
-    account.members[user] = tonumber(call('HGET', account.config, 'l|' .. user) or '-1')
-  end
-  period.used = period.used or tonumber(figures[1])
-  member = { used = tonumber(figures[2]), limit = account.members[user] }
-  period.members[user] = member
-  return member
+local function load_figures(account, period, field)
+  local key = account.prefix .. ':u:' .. period.name .. ':' .. account.org
+  local values = call('HMGET', key, 'o', field)
+  local figures = { key = key, used = tonumber(values[1]), members = {} }
+  account.figures[period] = figures
+  return figures, values[2]
 end
 
-local function room(account, period, member)
+local function limit_of(account, user)
+  local limit = account.limits[user]
+  if limit then return limit end
+  limit = tonumber(call('HGET', account.config, 'l|' .. user) or '-1')
+  account.limits[user] = limit
+  return limit
+end
+
+-- The organization's figures in a period, {used=}, and the member's, {used=, limit=}. `used` is nil
+-- when cold.
+local function figures_of(account, period, user)
+  local figures, used = account.figures[period], nil
+  local member = figures and figures.members[user]
+  if member then return figures, member end
+  local field = 'm|' .. user
+  if figures then
+    used = call('HGET', figures.key, field)
+  else
+    figures, used = load_figures(account, period, field)
+  end
+  member = { field = field, used = tonumber(used), limit = limit_of(account, user) }
+  figures.members[user] = member
+  return figures, member
+end
+
+-- The same; nil when one is cold.
+local function hot_figures(account, period, user)
+  local figures, member = figures_of(account, period, user)
+  if figures.used and member.used then return figures, member end
+  return nil
+end
+
+local function room(account, figures, member)
   local left = math.huge
-  if account.limit >= 0 then left = account.limit - period.used end
+  if account.limit >= 0 then left = account.limit - figures.used end
   if member.limit >= 0 then left = min(left, member.limit - member.used) end
   return max(left, 0)
 end
 
-local function move(period, member, seconds)
+-- Adds to the figures that are there. (A cold one is seeded later, and then has it all.)
+local function move(figures, member, seconds)
   if seconds == 0 then return end
-  period.used = period.used + seconds
-  member.used = member.used + seconds
-  period.moved, member.moved = true, true
+  if figures.used then figures.used, figures.moved = figures.used + seconds, true end
+  if member.used then member.used, member.moved = member.used + seconds, true end
+end
+
+local function save_figures(figures)
+  local fields = {}
+  if figures.moved then fields = { 'o', figures.used } end
+  for _, member in pairs(figures.members) do
+    if member.moved then
+      fields[#fields + 1] = member.field
+      fields[#fields + 1] = member.used
+    end
+  end
+  if #fields > 0 then call('HSET', figures.key, unpack(fields)) end
 end
 
 local function save(cache)
-  for _, account in pairs(cache) do
-    for _, period in ipairs(account.periods) do
-      if period.moved then
-        local fields = { 'o', period.used }
-        for user, member in pairs(period.members) do
-          if member.moved then
-            fields[#fields + 1] = 'm|' .. user
-            fields[#fields + 1] = member.used
-          end
-        end
-        call('HSET', period.key, unpack(fields))
-      end
-    end
+  for _, account in pairs(cache.accounts) do
+    for _, figures in pairs(account.figures) do save_figures(figures) end
   end
 end
 
--- {period start, period end, used, limit, member used, member limit} as of now; nil when cold.
-local function standing(cache, prefix, org, user, now)
-  local account = load_account(cache, prefix, org)
+-- The account, its present period, and the figures in it; nil when one is cold.
+local function load_present(cache, prefix, org, user, now)
+  local account = load_account(cache, prefix, org, user)
   local period = account and period_at(account, now)
-  local member = period and load_member(account, period, user)
-  if not member then return nil end
-  return { period.start, period.stop, period.used, account.limit, member.used, member.limit },
-    room(account, period, member)
+  if not period then return nil end
+  local figures, member = hot_figures(account, period, user)
+  if not figures then return nil end
+  return account, period, figures, member
+end
+
+-- {period start, period end, used, limit, member used, member limit}
+local function standing(account, period, figures, member)
+  return { period.start, period.stop, figures.used, account.limit, member.used, member.limit }
 end
 
 -- Sessions ------------------------------------------------------------------------------------
 
-local FIELDS = { 'o', 'u', 'k', 'g', 'c', 'h', 't', 'n', 'r', 'w', 'e', 'y' }
-
-local function load_session(prefix, id)
-  local values = call('HMGET', prefix .. ':s:' .. id, unpack(FIELDS))
+-- What counting needs of a session.
+local function load_counting(prefix, id)
+  local key = prefix .. ':s:' .. id
+  local values = call('HMGET', key, 'o', 'u', 'g', 'c', 'h', 't', 'n', 'e', 'd')
   if not values[1] then return nil end
-  return {
-    id = id, prefix = prefix, key = prefix .. ':s:' .. id, bits = prefix .. ':b:' .. id,
-    dirty = prefix .. ':d:' .. id, extra = prefix .. ':x:' .. id,
-    org = values[1], user = values[2], kind = values[3], origin = tonumber(values[4]),
-    seconds = tonumber(values[5]), highest = tonumber(values[6]), seen = tonumber(values[7]),
-    owner = tonumber(values[8]), revision = tonumber(values[9]), durable = tonumber(values[10]),
-    ended_at = values[11], reason = values[12],
-    first_minute = floor(tonumber(values[4]) / 60),
-  }
+  local origin = tonumber(values[3])
+  return { id = id, prefix = prefix, key = key, bits = prefix .. ':b:' .. id, org = values[1],
+    user = values[2], origin = origin, seconds = tonumber(values[4]), highest = tonumber(values[5]),
+    seen = tonumber(values[6]), owner = values[7], ended_at = values[8], dirty = values[9] or '',
+    first_minute = floor(origin / 60) }
+end
+
+-- All of a session.
+local function load_session(prefix, id)
+  local session = load_counting(prefix, id)
+  if not session then return nil end
+  local values = call('HMGET', session.key, 'k', 'r', 'w', 'y')
+  session.kind, session.reason = values[1], values[4]
+  session.revision, session.durable = tonumber(values[2]), tonumber(values[3])
+  session.extra = prefix .. ':x:' .. id
+  return session
+end
+
+-- Sets or clears a minute's mark in `session.dirty`; the caller writes it.
+local function mark(session, minute, on)
+  local bit = minute - session.first_minute
+  local at, weight = floor(bit / 8) + 1, weight_of(bit)
+  local marks = session.dirty .. string.rep('\0', at - #session.dirty)
+  local byte = string.byte(marks, at)
+  if has(byte, weight) == on then return false end
+  byte = on and byte + weight or byte - weight
+  session.dirty = string.sub(marks, 1, at - 1) .. string.char(byte) .. string.sub(marks, at + 1)
+  return true
 end
 
 local function lowest_dirty(session)
-  local position = call('BITPOS', session.dirty, 1)
-  if position < 0 then return nil end
-  return session.first_minute + position
+  local at = string.find(session.dirty, '[^%z]')
+  if not at then return nil end
+  local byte, bit = string.byte(session.dirty, at), 0
+  while not has(byte, weight_of(bit)) do bit = bit + 1 end
+  return session.first_minute + (at - 1) * 8 + bit
 end
 
 -- The last second up to which all that was counted is in Postgres.
@@ -178,131 +247,159 @@ end
 
 -- Counting ------------------------------------------------------------------------------------
 
--- Calls visit(n, counted) for n from first to last, reading the bitmap by bytes.
-local function each_bit(session, first, last, visit)
-  local from = floor(first / 8)
-  local bytes = call('GETRANGE', session.bits, from, floor(last / 8))
-  for at = from, floor(last / 8) do
-    local byte = string.byte(bytes, at - from + 1) or 0
-    for n = max(first, at * 8), min(last, at * 8 + 7) do
-      visit(n, floor(byte / 2 ^ (7 - n % 8)) % 2 == 1)
-    end
-  end
-end
-
-local function set_second(session, n, tally)
-  call('SETBIT', session.bits, n, 1)
+-- Notes that a second is counted now: the session's figures, and its minute as not durable.
+local function note_new(session, n, tally)
   tally.new = tally.new + 1
   session.highest = max(session.highest, n)
-  tally.minutes[floor((session.origin + n) / 60)] = true
-end
-
--- Counts the seconds from first to last, all in one period, as far as there is room.
-local function count_within(session, account, period, member, first, last, tally)
-  local left = room(account, period, member)
-  local before = tally.new
-  each_bit(session, first, last, function(n, counted)
-    if counted then return end
-    if left <= 0 then
-      tally.over = tally.over + 1
-      return
-    end
-    left = left - 1
-    set_second(session, n, tally)
-  end)
-  move(period, member, tally.new - before)
-end
-
-local function mark_dirty(session, minutes, flush_after)
-  for minute in pairs(minutes) do
-    if call('SETBIT', session.dirty, minute - session.first_minute, 1) == 0 then
-      call('ZADD', session.prefix .. ':due', 'LT', due_at(minute, flush_after), session.id)
+  local minute = floor((session.origin + n) / 60)
+  if minute ~= session.marked then
+    session.marked = minute
+    if mark(session, minute, true) then
+      tally.marked = true
+      call('ZADD', session.prefix .. ':due', 'LT', due_at(minute, tally.flush_after), session.id)
     end
   end
 end
 
--- Splits [first, last] at the periods' bounds: {{period, member, first, last}, …}, or nil when a
--- part is in a period whose figures are cold. Nothing is written before this has succeeded.
+local function count_one(session, n, left, tally)
+  if left > 0 then
+    if call('SETBIT', session.bits, n, 1) == 0 then note_new(session, n, tally) end
+  elseif call('GETBIT', session.bits, n) == 0 then
+    tally.over = tally.over + 1
+  end
+end
+
+local function count_many(session, first, last, left, tally)
+  local from, before, bytes = floor(first / 8), tally.new, {}
+  local present = call('GETRANGE', session.bits, from, floor(last / 8))
+  for at = from, floor(last / 8) do
+    local byte = string.byte(present, at - from + 1) or 0
+    for n = max(first, at * 8), min(last, at * 8 + 7) do
+      if not has(byte, weight_of(n)) then
+        if left > 0 then
+          left, byte = left - 1, byte + weight_of(n)
+          note_new(session, n, tally)
+        else
+          tally.over = tally.over + 1
+        end
+      end
+    end
+    bytes[#bytes + 1] = string.char(byte)
+  end
+  if tally.new > before then call('SETRANGE', session.bits, from, table.concat(bytes)) end
+end
+
+-- Counts the seconds of a part, all in one period, as far as there is room.
+local function count_part(session, account, part, tally)
+  local figures, member, first, last = part[1], part[2], part[3], part[4]
+  local left, before = room(account, figures, member), tally.new
+  if first == last then
+    count_one(session, first, left, tally)
+  else
+    count_many(session, first, last, left, tally)
+  end
+  move(figures, member, tally.new - before)
+end
+
+-- Splits [first, last] at the periods' bounds into parts {figures, member, first, last}. false
+-- when one is in a period whose figures are cold. Nothing is written before this has succeeded.
 local function split(account, session, first, last, parts)
   while first <= last do
     local period = period_at(account, session.origin + first)
-    local member = period and load_member(account, period, session.user)
-    if not member then return nil end
+    if not period then return false end
+    local figures, member = hot_figures(account, period, session.user)
+    if not figures then return false end
     local stop = min(last, period.stop - 1 - session.origin)
-    parts[#parts + 1] = { period, member, first, stop }
+    parts[#parts + 1] = { figures, member, first, stop }
     first = stop + 1
+  end
+  return true
+end
+
+-- Takes the seconds from first to last that the clock allows, as parts; the others go into the
+-- tally. false when the account is cold.
+local function admit(account, session, first, last, bounds, tally, parts)
+  local low = max(0, bounds.now - bounds.late - session.origin)
+  local high = bounds.now + bounds.future - session.origin
+  if first < low then
+    tally.late = tally.late + length(first, min(last, low - 1))
+    first = low
+  end
+  if first <= last and last > high then
+    tally.future = tally.future + length(max(first, high + 1), last)
+    last = high
+  end
+  if first <= last and last >= bounds.longest then
+    tally.long = tally.long + length(max(first, bounds.longest), last)
+    last = bounds.longest - 1
+  end
+  return split(account, session, first, last, parts)
+end
+
+-- The parts of "a" or "a:b,c:d"; nil when the account is cold.
+local function admit_all(account, session, spec, bounds, tally)
+  local single, parts = tonumber(spec), {}
+  if single then
+    return admit(account, session, single, single, bounds, tally, parts) and parts
+  end
+  for a, b in string.gmatch(spec, '(-?%d+):(-?%d+)') do
+    if not admit(account, session, tonumber(a), tonumber(b), bounds, tally, parts) then
+      return nil
+    end
   end
   return parts
 end
 
--- Takes the seconds of "a-b,c-d" that the clock allows; the others go into the tally.
-local function admit(session, spec, bounds, now, tally, accepted)
-  local low = max(0, now - bounds.late - session.origin)
-  local high = now + bounds.future - session.origin
-  for a, b in string.gmatch(spec, '(-?%d+):(-?%d+)') do
-    local first, last = tonumber(a), tonumber(b)
-    if first < low then
-      tally.late = tally.late + min(last, low - 1) - first + 1
-      first = low
-    end
-    if last > high then
-      tally.future = tally.future + last - max(first, high + 1) + 1
-      last = high
-    end
-    if last >= bounds.longest then
-      tally.long = tally.long + max(0, last - max(first, bounds.longest) + 1)
-      last = bounds.longest - 1
-    end
-    if first <= last then accepted[#accepted + 1] = { first, last } end
-  end
-end
-
-local function count_session(cache, session, spec, bounds, now)
-  local present = standing(cache, session.prefix, session.org, session.user, now)
-  if not present then return { 'account_cold' } end
-  local account = load_account(cache, session.prefix, session.org)
-  local tally = { new = 0, future = 0, late = 0, over = 0, long = 0, minutes = {} }
-  local accepted, parts = {}, {}
-  admit(session, spec, bounds, now, tally, accepted)
-  for _, range in ipairs(accepted) do
-    if not split(account, session, range[1], range[2], parts) then return { 'account_cold' } end
-  end
-  for _, part in ipairs(parts) do
-    count_within(session, account, part[1], part[2], part[3], part[4], tally)
-  end
-  if tally.new > 0 then
-    mark_dirty(session, tally.minutes, bounds.flush_after)
-    session.seconds = session.seconds + tally.new
+local function save_counted(session, tally, now)
+  if tally.marked then
+    call('HSET', session.key, 'c', session.seconds, 'h', session.highest, 't', now,
+      'd', session.dirty)
+  elseif tally.new > 0 then
     call('HSET', session.key, 'c', session.seconds, 'h', session.highest, 't', now)
   else
     call('HSET', session.key, 't', now)
   end
-  present = standing(cache, session.prefix, session.org, session.user, now)
+  -- The clock went back: `live` has to stay a lower bound.
+  if now < session.seen then call('ZADD', session.prefix .. ':live', 'LT', now, session.id) end
+end
+
+local function count_session(cache, session, spec, bounds)
+  local account, period, figures, member =
+    load_present(cache, session.prefix, session.org, session.user, bounds.now)
+  if not account then return { 'account_cold' } end
+  local tally = { new = 0, future = 0, late = 0, over = 0, long = 0,
+    flush_after = bounds.flush_after }
+  local parts = admit_all(account, session, spec, bounds, tally)
+  if not parts then return { 'account_cold' } end
+  for _, part in ipairs(parts) do count_part(session, account, part, tally) end
+  session.seconds = session.seconds + tally.new
+  save_counted(session, tally, bounds.now)
   return { 'counted', tally.new, tally.future, tally.late, tally.over, tally.long, session.seconds,
-    session.highest, durable_through(session), session.owner, '', unpack(present) }
+    session.highest, durable_through(session), session.owner, '', period.start, period.stop,
+    figures.used, account.limit, member.used, member.limit }
 end
 
 -- count: a batch of heartbeats.
 --   KEYS  partitions' prefixes
 --   ARGV  future, late, longest, flush_after; then a session: index into KEYS, session id, ranges
---         "a:b,c:d" (inclusive; empty: a sign of life)
+--         "a:b,c:d" (inclusive; "a": one second; empty: a sign of life)
 --   gives an array a session: {status, new, in future, too late, over limit, over duration,
 --         seconds, highest, durable through, owner, end reason, standing: six numbers}
 local function count(keys, args)
-  local now = now_seconds()
-  local bounds = { future = tonumber(args[1]), late = tonumber(args[2]),
+  local bounds = { now = now_seconds(), future = tonumber(args[1]), late = tonumber(args[2]),
     longest = tonumber(args[3]), flush_after = tonumber(args[4]) }
-  local cache, replies = {}, {}
+  local cache, replies = new_cache(), {}
   for at = 5, #args, 3 do
-    local session = load_session(keys[tonumber(args[at])], args[at + 1])
+    local prefix, id = keys[tonumber(args[at])], args[at + 1]
+    local session = load_counting(prefix, id)
     local reply
     if not session then
       reply = { 'absent' }
     elseif session.ended_at then
       reply = { 'ended', 0, 0, 0, 0, 0, session.seconds, session.highest,
-        durable_through(session), session.owner, session.reason }
+        durable_through(session), session.owner, call('HGET', session.key, 'y') }
     else
-      reply = count_session(cache, session, args[at + 2], bounds, now)
+      reply = count_session(cache, session, args[at + 2], bounds)
     end
     replies[#replies + 1] = reply
   end
@@ -327,10 +424,11 @@ local function open(keys, args)
     and (session.reason ~= 'lost' or now - tonumber(session.ended_at) > resume_seconds) then
     return { 'ended', now, micros }
   end
-  local present, left = standing({}, prefix, org, user, now)
-  if not present then return { 'account_cold', now, micros } end
+  local account, period, figures, member = load_present(new_cache(), prefix, org, user, now)
+  if not account then return { 'account_cold', now, micros } end
   if not session and not create then return { 'absent', now, micros } end
-  if left <= 0 and (not session or session.ended_at) then
+  local present = standing(account, period, figures, member)
+  if room(account, figures, member) <= 0 and (not session or session.ended_at) then
     return { 'limit_reached', now, micros, {}, present }
   end
   local status = session and 'resumed' or 'created'
@@ -343,9 +441,8 @@ local function open(keys, args)
   elseif session.ended_at then
     call('HDEL', key, 'e', 'y')
     call('HSET', key, 'r', string.format('%d', next_revision(session)))
-    for _, name in ipairs({ session.key, session.bits, session.dirty, session.extra }) do
-      call('PERSIST', name)
-    end
+    call('PERSIST', session.key)
+    call('PERSIST', session.bits)
     call('ZADD', prefix .. ':due', 'LT', now, id)
   end
   call('HSET', key, 'n', owner, 't', now)
@@ -383,16 +480,14 @@ end
 
 -- Minutes that are to be written now, as a flat array: minute, first byte's index, bytes.
 local function due_minutes(session, now, flush_after)
-  local out = {}
-  local marks = call('GET', session.dirty) or ''
+  local out, marks = {}, session.dirty
   for at = 1, #marks do
     local byte = string.byte(marks, at)
     for bit = 0, 7 do
       local minute = session.first_minute + (at - 1) * 8 + bit
-      if floor(byte / 2 ^ (7 - bit)) % 2 == 1
+      if has(byte, weight_of(bit))
         and (session.ended_at or due_at(minute, flush_after) <= now) then
-        local first = max(minute * 60 - session.origin, 0)
-        local from = floor(first / 8)
+        local from = floor(max(minute * 60 - session.origin, 0) / 8)
         out[#out + 1] = minute
         out[#out + 1] = from
         out[#out + 1] = call('GETRANGE', session.bits, from,
@@ -434,29 +529,45 @@ local function collect(keys, args)
   return reply
 end
 
--- Whether Postgres' mask of a minute holds all that is counted of it. What Postgres has and the
--- bitmap lost (a failover to a replica that was behind) is counted again, limit or not: it is billed.
+-- Bit i of a minute's mask, given as its low and its high 30 bits.
+local function in_mask(low, high, i)
+  if i < 30 then return floor(low / 2 ^ i) % 2 == 1 end
+  return floor(high / 2 ^ (i - 30)) % 2 == 1
+end
+
+-- Counts a second that Postgres has and the bitmap lost (a failover to a replica that was behind),
+-- limit or not: it is billed.
+local function regain(cache, session, n)
+  call('SETBIT', session.bits, n, 1)
+  session.seconds, session.highest = session.seconds + 1, max(session.highest, n)
+  session.regained = true
+  local account = load_account(cache, session.prefix, session.org, session.user)
+  local period = account and period_at(account, session.origin + n)
+  if not period then return end
+  local figures, member = figures_of(account, period, session.user)
+  move(figures, member, 1)
+end
+
+-- Whether Postgres' mask of a minute holds all that is counted of it; what only Postgres has is
+-- regained.
 local function reconcile(cache, session, minute, low, high)
-  local account = load_account(cache, session.prefix, session.org)
-  local all_durable, regained = true, { new = 0, minutes = {} }
-  local first = minute * 60 - session.origin
-  each_bit(session, max(first, 0), first + 59, function(n, counted)
-    local i = n - first
-    local half, shift = low, i
-    if i >= 30 then half, shift = high, i - 30 end
-    local written = floor(half / 2 ^ shift) % 2 == 1
+  local start, all_durable = minute * 60 - session.origin, true
+  local from = floor(max(start, 0) / 8)
+  local bytes = call('GETRANGE', session.bits, from, floor((start + 59) / 8))
+  for n = max(start, 0), start + 59 do
+    local counted = has(string.byte(bytes, floor(n / 8) - from + 1) or 0, weight_of(n))
+    local written = in_mask(low, high, n - start)
     if counted and not written then all_durable = false end
-    if written and not counted then
-      local period = account and period_at(account, session.origin + n)
-      local member = period and load_member(account, period, session.user)
-      if member then
-        set_second(session, n, regained)
-        move(period, member, 1)
-      end
-    end
-  end)
-  session.seconds = session.seconds + regained.new
-  return all_durable, regained.new
+    if written and not counted then regain(cache, session, n) end
+  end
+  return all_durable
+end
+
+-- A minute before the session's first one would be of another origin: nothing here to let go of.
+local function settle_minute(cache, session, minute, low, high)
+  if minute >= session.first_minute and reconcile(cache, session, minute, low, high) then
+    session.cleared = mark(session, minute, false) or session.cleared
+  end
 end
 
 local function settle_row(session, revision)
@@ -476,9 +587,8 @@ local function reschedule(session, now, bounds)
   else
     call('ZREM', due, session.id)
     if session.ended_at then
-      for _, name in ipairs({ session.key, session.bits, session.dirty }) do
-        call('EXPIRE', name, bounds.kept)
-      end
+      call('EXPIRE', session.key, bounds.kept)
+      call('EXPIRE', session.bits, bounds.kept)
     end
   end
 end
@@ -491,23 +601,20 @@ end
 local function settle(keys, args)
   local now = now_seconds()
   local bounds = { flush_after = tonumber(args[1]), kept = tonumber(args[2]) }
-  local cache, known, at = {}, 0, 3
+  local cache, known, at = new_cache(), 0, 3
   while at <= #args do
     local id, revision, minutes = args[at], args[at + 1], tonumber(args[at + 2])
     local session = load_session(keys[1], id)
     at = at + 3
     if session then
       known = known + 1
-      local regained = 0
       for row = at, at + 3 * minutes - 3, 3 do
-        local minute = tonumber(args[row])
-        local durable, again = reconcile(cache, session, minute, tonumber(args[row + 1]),
+        settle_minute(cache, session, tonumber(args[row]), tonumber(args[row + 1]),
           tonumber(args[row + 2]))
-        regained = regained + again
-        if durable then call('SETBIT', session.dirty, minute - session.first_minute, 0) end
       end
-      if regained > 0 then
-        call('HSET', session.key, 'c', session.seconds, 'h', session.highest)
+      if session.regained or session.cleared then
+        if not lowest_dirty(session) then session.dirty = '' end
+        call('HSET', session.key, 'c', session.seconds, 'h', session.highest, 'd', session.dirty)
       end
       settle_row(session, revision)
       call('HDEL', keys[1] .. ':aside', id)
@@ -522,7 +629,9 @@ end
 -- set_aside: Postgres refused a session's rows; they wait here, and are tried again later.
 --   KEYS  prefix
 --   ARGV  session, why, seconds until the next try
+--   gives 1, or 0 when the session is unknown
 local function set_aside(keys, args)
+  if call('EXISTS', keys[1] .. ':s:' .. args[1]) == 0 then return 0 end
   call('HSET', keys[1] .. ':aside', args[1], args[2])
   call('ZADD', keys[1] .. ':due', now_seconds() + tonumber(args[3]), args[1])
   return 1
@@ -548,51 +657,50 @@ end
 
 -- After a loss --------------------------------------------------------------------------------
 
+-- Adds minutes' masks to a session's bitmap, and to its figures what is new in it.
 local function put_bits(session, args, at, minutes)
+  local present, bytes = call('GET', session.bits) or '', {}
+  for index = 1, #present do bytes[index] = string.byte(present, index) end
   for row = at, at + 3 * minutes - 3, 3 do
-    local minute, low, high = tonumber(args[row]), tonumber(args[row + 1]), tonumber(args[row + 2])
-    for i = 0, 59 do
-      local n = minute * 60 + i - session.origin
-      local half, shift = low, i
-      if i >= 30 then half, shift = high, i - 30 end
-      if n >= 0 and floor(half / 2 ^ shift) % 2 == 1 then
-        call('SETBIT', session.bits, n, 1)
-        session.seconds = session.seconds + 1
-        session.highest = max(session.highest, n)
+    local start, low = tonumber(args[row]) * 60 - session.origin, tonumber(args[row + 1])
+    local high = tonumber(args[row + 2])
+    for n = max(start, 0), start + 59 do
+      local index = floor(n / 8) + 1
+      while #bytes < index do bytes[#bytes + 1] = 0 end
+      if in_mask(low, high, n - start) and not has(bytes[index], weight_of(n)) then
+        bytes[index] = bytes[index] + weight_of(n)
+        session.seconds, session.highest = session.seconds + 1, max(session.highest, n)
       end
     end
   end
+  for index, byte in ipairs(bytes) do bytes[index] = string.char(byte) end
+  if #bytes > 0 then call('SET', session.bits, table.concat(bytes), 'KEEPTTL') end
 end
 
--- Puts a session back if it isn't there. ARGV from `at`: session, organization, user, kind, origin,
+-- Puts a session back that isn't there. ARGV from `at`: session, organization, user, kind, origin,
 -- durable revision, ended at, reason, metadata, number of minutes, the minutes as in settle. A
--- durable revision of 0 means that Postgres doesn't know the session. Gives (the next index, done).
+-- durable revision of 0 means that Postgres doesn't know the session.
 local function put_session(prefix, args, at)
-  local id, minutes = args[at], tonumber(args[at + 9])
-  local following = at + 10 + 3 * minutes
+  local id, now, revision, ended_at = args[at], now_seconds(), args[at + 5], args[at + 6]
   local key = prefix .. ':s:' .. id
-  if call('EXISTS', key) == 1 then return following, 0 end
-  local now, revision, ended_at = now_seconds(), args[at + 5], args[at + 6]
   local session = { origin = tonumber(args[at + 4]), bits = prefix .. ':b:' .. id, seconds = 0,
     highest = -1 }
-  put_bits(session, args, at + 10, minutes)
+  call('DEL', session.bits)
+  put_bits(session, args, at + 10, tonumber(args[at + 9]))
   call('HSET', key, 'o', args[at + 1], 'u', args[at + 2], 'k', args[at + 3], 'g', session.origin,
-    'c', session.seconds, 'h', session.highest, 't', now, 'n', 0, 'w', revision)
+    'c', session.seconds, 'h', session.highest, 't', now, 'n', 0, 'w', revision, 'r', revision)
   if revision == '0' then
     call('HSET', key, 'r', string.format('%d', next_revision(nil)))
     if args[at + 8] ~= '' then call('SET', prefix .. ':x:' .. id, args[at + 8]) end
     call('ZADD', prefix .. ':due', now, id)
-  else
-    call('HSET', key, 'r', revision)
   end
   if ended_at ~= '' then
     call('HSET', key, 'e', ended_at, 'y', args[at + 7])
-    call('EXPIRE', key, 3600)
-    call('EXPIRE', session.bits, 3600)
+    call('EXPIRE', key, RESTORED_KEPT_SECONDS)
+    call('EXPIRE', session.bits, RESTORED_KEPT_SECONDS)
   else
     call('ZADD', prefix .. ':live', now, id)
   end
-  return following, 1
 end
 
 -- restore: puts a session back if it isn't there.
@@ -600,8 +708,28 @@ end
 --   ARGV  the session, as put_session takes it
 --   gives 1 when it was put back
 local function restore(keys, args)
-  local _, done = put_session(keys[1], args, 1)
-  return done
+  if call('EXISTS', keys[1] .. ':s:' .. args[1]) == 1 then return 0 end
+  put_session(keys[1], args, 1)
+  return 1
+end
+
+-- The sessions that come with a cold account's figures. One that was restored meanwhile, from an
+-- older snapshot, gets the seconds it lacks: the figures have them.
+local function put_live(prefix, args, at)
+  local put = 0
+  while at <= #args do
+    local minutes = tonumber(args[at + 9])
+    local session = load_session(prefix, args[at])
+    if session then
+      put_bits(session, args, at + 10, minutes)
+      call('HSET', session.key, 'c', session.seconds, 'h', session.highest)
+    else
+      put_session(prefix, args, at)
+      put = put + 1
+    end
+    at = at + 10 + 3 * minutes
+  end
+  return put
 end
 
 -- seed: an account's figures, each set if absent; its limits. Where the organization's figures were
@@ -612,7 +740,8 @@ end
 --   gives how many sessions were put back
 local function seed(keys, args)
   local prefix, org, user, periods = keys[1], args[1], args[2], tonumber(args[5])
-  local bounds, was_cold = {}, call('EXISTS', prefix .. ':c:' .. org) == 0
+  local config, bounds = prefix .. ':c:' .. org, {}
+  local was_cold = call('EXISTS', config) == 0
   for at = 6, 6 + 4 * periods - 4, 4 do
     local key = prefix .. ':u:' .. args[at] .. ':' .. org
     call('HSETNX', key, 'o', args[at + 2])
@@ -620,16 +749,10 @@ local function seed(keys, args)
     call('EXPIREAT', key, tonumber(args[at + 1]) + USAGE_KEPT_SECONDS)
     bounds[#bounds + 1] = args[at] .. '-' .. args[at + 1]
   end
-  local config = prefix .. ':c:' .. org
   call('HSET', config, 'p', table.concat(bounds, ','), 'l', args[3], 'l|' .. user, args[4])
   call('EXPIRE', config, CONFIG_KEPT_SECONDS)
-  local put, at = 0, 6 + 4 * periods
-  while was_cold and at <= #args do
-    local done
-    at, done = put_session(prefix, args, at)
-    put = put + done
-  end
-  return put
+  if not was_cold then return 0 end
+  return put_live(prefix, args, 6 + 4 * periods)
 end
 
 redis.register_function('mm1_revision', function() return 1 end)

@@ -78,7 +78,7 @@ def counted(reply: Reply) -> Counted:
         seconds,
         highest,
         durable,
-        owner,
+        int(owner),
         text(reason),
         standing(reply[11:17]) if len(reply) > 11 else None,
     )
@@ -93,7 +93,9 @@ def collected(reply: Reply) -> Collected:
     return Collected(status, tuple(_due(*row) for row in rows), bool(reply[1]))
 
 
-def _due(session_id: bytes, values: Reply, row_due: int, metadata: Any, minutes: Reply) -> DueSession:
+def _due(
+    session_id: bytes, values: Reply, row_due: int, metadata: Any, minutes: Reply
+) -> DueSession:
     state = session_state(text(session_id), values)
     triples = zip(minutes[::3], minutes[1::3], minutes[2::3], strict=True)
     return DueSession(

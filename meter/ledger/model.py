@@ -1,0 +1,328 @@
+"""The counting rules over plain sets: what the function library has to do, readable.
+
+The reference model of `library.lua`: tests run random calls against both and compare. It has the
+driver's calls, each with the time as an argument, and keeps no keys, caches or expiry times: a
+session that the library would let expire has `expiring` set, and stays.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec.structs import replace
+
+from meter.codes import EndReason
+from meter.ledger.keys import partition_of
+from meter.ledger.model_state import Account, Figure, Moment, Session
+from meter.ledger.types import (
+    AccountFigures,
+    Backlog,
+    Collected,
+    CollectStatus,
+    Counted,
+    CountItem,
+    CountStatus,
+    DueSession,
+    Minute,
+    Opened,
+    OpenRequest,
+    OpenStatus,
+    Rules,
+    SessionKey,
+    SessionState,
+    Settlement,
+    StoredSession,
+)
+
+
+class Model:
+    """All that the ledger holds. Methods are the driver's, with `now`."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.accounts: dict[str, Account] = {}
+        self.sessions: dict[tuple[int, str], Session] = {}
+        self.leases: dict[int, str] = {}
+
+    # Sessions
+
+    def find(self, key: SessionKey) -> Session | None:
+        """Sessions are told apart by id within a partition, whichever organization asks."""
+        return self.sessions.get((partition_of(key.organization_id), key.session_id))
+
+    def open(self, request: OpenRequest, now: Moment) -> Opened:
+        """Make a session, or resume it: the first rule that applies decides."""
+        server_time = now[0] + now[1] / 1_000_000
+        session = self.find(request.key)
+        account = self.accounts.get(request.key.organization_id, Account())
+        if session and (session.key, session.user_id) != (request.key, request.user_id):
+            return Opened(OpenStatus.FOREIGN, server_time)
+        if session and not self._may_resume(session, now[0]):
+            return Opened(OpenStatus.ENDED, server_time)
+        if not account.is_hot(now[0], request.user_id):
+            return Opened(OpenStatus.ACCOUNT_COLD, server_time)
+        if session is None and not request.create:
+            return Opened(OpenStatus.ABSENT, server_time)
+        standing = account.standing(now[0], request.user_id)
+        live = session is not None and session.ended_at is None
+        if not live and not account.has_room(now[0], request.user_id):
+            return Opened(OpenStatus.LIMIT_REACHED, server_time, None, standing)
+        status = OpenStatus.CREATED if session is None else OpenStatus.RESUMED
+        session = session or self._create(request, now)
+        if not live and status is OpenStatus.RESUMED:
+            session.ended_at, session.end_reason, session.expiring = None, None, False
+            session.change(now)
+        session.owner, session.seen = request.owner, now[0]
+        return Opened(status, server_time, session.state(), standing)
+
+    def _may_resume(self, session: Session, now: int) -> bool:
+        if session.ended_at is None:
+            return True
+        quiet = now - session.ended_at
+        return session.end_reason == EndReason.LOST and quiet <= self.rules.resume_seconds
+
+    def _create(self, request: OpenRequest, now: Moment) -> Session:
+        session = Session(request.key, request.user_id, request.kind, now[0], now[0], 0)
+        session.metadata = request.metadata
+        session.change(now)
+        self.sessions[partition_of(request.key.organization_id), request.key.session_id] = session
+        return session
+
+    def close(self, key: SessionKey, reason: EndReason, now: Moment) -> SessionState | None:
+        """End a session; ending it again changes nothing."""
+        session = self.find(key)
+        if session is None:
+            return None
+        if session.ended_at is None:
+            self._end(session, reason, now)
+        return session.state()
+
+    def _end(self, session: Session, reason: EndReason, now: Moment) -> None:
+        session.ended_at, session.end_reason = now[0], reason.value
+        session.change(now)
+
+    # Counting
+
+    def count(self, items: Sequence[CountItem], now: Moment) -> list[Counted]:
+        """Count seconds of many sessions."""
+        return [self._count(item, now[0]) for item in items]
+
+    def _count(self, item: CountItem, now: int) -> Counted:
+        session = self.find(item.key)
+        if session is None:
+            return Counted(CountStatus.ABSENT)
+        if session.ended_at is not None:
+            return _answer(session, CountStatus.ENDED)
+        account = self.accounts.get(session.key.organization_id, Account())
+        refused, admitted = self._admit(session, item.ranges, now)
+        moments = [now, *(session.origin + second for second in admitted)]
+        if not all(account.is_hot(moment, session.user_id) for moment in moments):
+            return Counted(CountStatus.ACCOUNT_COLD)
+        new = over_limit = 0
+        for second in admitted:
+            if second in session.counted:
+                continue
+            if account.has_room(session.origin + second, session.user_id):
+                self._add(session, second)
+                self._make_pending(session, session.minute_of(second))
+                new += 1
+            else:
+                over_limit += 1
+        session.seen = now
+        answer = _answer(session, CountStatus.COUNTED)
+        return replace(
+            answer,
+            new=new,
+            over_limit=over_limit,
+            too_late=refused[0],
+            in_future=refused[1],
+            over_duration=refused[2],
+            standing=account.standing(now, session.user_id),
+        )
+
+    def _admit(
+        self, session: Session, ranges: Iterable[tuple[int, int]], now: int
+    ) -> tuple[tuple[int, int, int], list[int]]:
+        """How many are too late, in the future and over the duration; and the others."""
+        earliest = max(0, now - self.rules.late_seconds - session.origin)
+        latest = now + self.rules.future_seconds - session.origin
+        longest = self.rules.max_session_seconds
+        late = future = long = 0
+        admitted: list[int] = []
+        for first, last in ranges:
+            late += _overlap(first, last, None, earliest - 1)
+            future += _overlap(first, last, max(earliest, latest + 1), None)
+            long += _overlap(first, last, max(earliest, longest), latest)
+            admitted += range(max(first, earliest), min(last, latest, longest - 1) + 1)
+        return (late, future, long), admitted
+
+    def _add(self, session: Session, second: int) -> None:
+        """A second counts: an element of the session's set, and of the account's figures'."""
+        session.counted.add(second)
+        account = self.accounts.get(session.key.organization_id, Account())
+        for figure in account.figures(session.origin + second, session.user_id):
+            figure.counted.add((session.key.session_id, second))
+
+    def _make_pending(self, session: Session, minute: int) -> None:
+        if minute not in session.pending:
+            session.pending.add(minute)
+            session.due_by(self._flush_at(minute))
+
+    def _flush_at(self, minute: int) -> int:
+        return (minute + 1) * 60 + self.rules.flush_after_seconds
+
+    # Making durable
+
+    def collect(self, partition: int, flusher_id: str, limit: int, now: Moment) -> Collected:
+        """End lost sessions, take the lease, and give what is due; the earliest first."""
+        if self.leases.setdefault(partition, flusher_id) != flusher_id:
+            return Collected(CollectStatus.LEASED)
+        sessions = [found for (home, _), found in self.sessions.items() if home == partition]
+        for session in sessions:
+            if session.ended_at is None and now[0] - session.seen > self.rules.lost_after_seconds:
+                self._end(session, EndReason.LOST, now)
+        due = [
+            (session.due, session.key.session_id, session)
+            for session in sessions
+            if session.due is not None and session.due <= now[0]
+        ]
+        chosen = [session for _, _, session in sorted(due, key=lambda row: row[:2])[:limit]]
+        return Collected(
+            CollectStatus.MINE,
+            tuple(self._due_session(session, now[0]) for session in chosen),
+            len(chosen) == limit,
+        )
+
+    def _due_session(self, session: Session, now: int) -> DueSession:
+        """All minutes of an ended session are due, else those that are over."""
+        row_due = session.revision != session.durable
+        minutes = [
+            Minute(minute, session.mask(minute))
+            for minute in sorted(session.pending)
+            if session.ended_at is not None or self._flush_at(minute) <= now
+        ]
+        metadata = session.metadata if row_due else ""
+        return DueSession(session.state(), row_due, metadata, tuple(minutes))
+
+    def settle(self, settlements: Sequence[Settlement], now: Moment) -> None:
+        """Let go of what Postgres has committed, and of nothing else."""
+        for settlement in settlements:
+            session = self.find(settlement.key)
+            if session is not None:
+                self._settle(session, settlement, now[0])
+
+    def _settle(self, session: Session, settlement: Settlement, now: int) -> None:
+        for row in settlement.minutes:
+            if row.minute < session.minute_of(0):
+                continue
+            for second in set(_seconds(session.origin, row)) - session.counted:
+                self._add(session, second)  # only Postgres had it; it is billed, so it counts
+            if session.mask(row.minute) & ~row.mask == 0:
+                session.pending.discard(row.minute)
+        if settlement.revision == session.revision:
+            session.durable, session.metadata = session.revision, ""
+        session.refused = None
+        self._reschedule(session, now)
+
+    def _reschedule(self, session: Session, now: int) -> None:
+        ended = session.ended_at is not None
+        if session.revision != session.durable or (session.pending and ended):
+            session.due = now
+        elif session.pending:
+            session.due = max(self._flush_at(min(session.pending)), now + 1)
+        else:
+            session.due = None
+            session.expiring = session.expiring or ended
+
+    def set_aside(self, key: SessionKey, error: str, now: Moment) -> None:
+        """Postgres refused it: keep it, and try again later."""
+        session = self.find(key)
+        if session is not None:
+            session.refused, session.due = error, now[0] + self.rules.retry_refused_seconds
+
+    def release(self, partition: int, flusher_id: str) -> None:
+        """Give a lease back; another's stays."""
+        if self.leases.get(partition) == flusher_id:
+            del self.leases[partition]
+
+    def backlog(self, now: Moment) -> Backlog:
+        """What isn't durable yet."""
+        sessions = self.sessions.values()
+        due = [each.due for each in sessions if each.due is not None and each.due <= now[0]]
+        return Backlog(
+            sessions_due=len(due),
+            oldest_due_at=min(due, default=None),
+            set_aside=sum(session.refused is not None for session in sessions),
+            live_sessions=sum(session.ended_at is None for session in sessions),
+        )
+
+    # After a loss
+
+    def restore_session(self, stored: StoredSession, metadata: str, now: Moment) -> bool:
+        """Put a session back as Postgres has it, unless it is there. A revision of 0: Postgres
+        doesn't know it, so its row is due."""
+        if self.find(stored.state.key) is not None:
+            return False
+        state = stored.state
+        session = Session(
+            state.key, state.user_id, state.kind, state.origin, now[0], state.revision
+        )
+        session.durable = state.revision
+        session.ended_at, session.end_reason = state.ended_at, state.end_reason
+        session.expiring = state.ended_at is not None
+        if state.revision == 0:
+            session.metadata = metadata
+            session.change(now)
+        self.sessions[partition_of(state.key.organization_id), state.key.session_id] = session
+        self._merge(session, stored.minutes)
+        return True
+
+    def _merge(self, session: Session, minutes: Iterable[Minute]) -> None:
+        for row in minutes:
+            session.counted.update(_seconds(session.origin, row))
+
+    def seed_account(self, figures: AccountFigures, now: Moment) -> int:
+        """Set figures where they are absent. A cold organization's live sessions come with them,
+        of the same snapshot: figures and sets cannot disagree."""
+        was_cold = figures.organization_id not in self.accounts
+        account = self.accounts.setdefault(figures.organization_id, Account())
+        account.periods = figures.periods
+        account.limit = figures.organization_limit
+        account.member_limits[figures.user_id] = figures.member_limit
+        used = zip(figures.periods, figures.organization_used, figures.member_used, strict=True)
+        for period, organization_used, member_used in used:
+            account.used.setdefault(period.start, Figure(organization_used))
+            account.member_used.setdefault((period.start, figures.user_id), Figure(member_used))
+        if not was_cold:
+            return 0
+        put_back = 0
+        for stored in figures.live:
+            put_back += self.restore_session(stored, "", now)
+            session = self.find(stored.state.key)
+            assert session is not None
+            self._merge(session, stored.minutes)
+        return put_back
+
+
+def _answer(session: Session, status: CountStatus) -> Counted:
+    return Counted(
+        status,
+        seconds=len(session.counted),
+        highest=session.highest,
+        durable_through=session.durable_through,
+        owner=session.owner,
+        end_reason=session.end_reason or "",
+    )
+
+
+def _overlap(first: int, last: int, low: int | None, high: int | None) -> int:
+    """How many of first..last are in low..high, all inclusive."""
+    first = first if low is None else max(first, low)
+    last = last if high is None else min(last, high)
+    return max(0, last - first + 1)
+
+
+def _seconds(origin: int, row: Minute) -> Iterator[int]:
+    """A minute's seconds as the session's; none before its origin."""
+    for index in range(60):
+        second = row.minute * 60 + index - origin
+        if row.mask >> index & 1 and second >= 0:
+            yield second

@@ -1,0 +1,128 @@
+"""What the reference model holds: sessions and accounts as plain sets. See `model.py`."""
+
+from dataclasses import dataclass, field
+
+from meter.ledger.types import UNLIMITED, SessionKey, SessionState, Standing
+from meter.periods import Period
+from meter.seconds import minute_masks
+
+Moment = tuple[int, int]  # epoch seconds, microseconds
+
+
+@dataclass
+class Session:
+    """`counted` are its seconds; `pending` the UTC minutes with seconds that are not durable.
+
+    `durable` is the revision of its row that Postgres has, `due` when something is to be made
+    durable, `refused` why Postgres would not have it.
+    """
+
+    key: SessionKey
+    user_id: str
+    kind: str
+    origin: int
+    seen: int
+    revision: int
+    owner: int = 0
+    durable: int = 0
+    metadata: str = ""
+    counted: set[int] = field(default_factory=set)
+    pending: set[int] = field(default_factory=set)
+    ended_at: int | None = None
+    end_reason: str | None = None
+    due: int | None = None
+    refused: str | None = None
+    expiring: bool = False
+
+    @property
+    def highest(self) -> int:
+        return max(self.counted, default=-1)
+
+    @property
+    def durable_through(self) -> int:
+        """The last second up to which all that was counted is in Postgres."""
+        if not self.pending:
+            return self.highest
+        return max(min(min(self.pending) * 60 - self.origin - 1, self.highest), -1)
+
+    def minute_of(self, second: int) -> int:
+        return (self.origin + second) // 60
+
+    def mask(self, minute: int) -> int:
+        """The counted seconds of a UTC minute."""
+        return minute_masks(self.origin, self.counted).get(minute, 0)
+
+    def due_by(self, moment: int) -> None:
+        """Something is to be made durable by then, if not earlier."""
+        self.due = moment if self.due is None else min(self.due, moment)
+
+    def change(self, now: Moment) -> None:
+        """Its own row changed. The revision is one that no other incarnation has had."""
+        self.revision = max(now[0] * 1_000_000 + now[1], self.revision + 1)
+        self.due_by(now[0])
+
+    def state(self) -> SessionState:
+        return SessionState(
+            self.key,
+            self.user_id,
+            self.kind,
+            self.origin,
+            self.revision,
+            len(self.counted),
+            self.highest,
+            self.durable_through,
+            self.ended_at,
+            self.end_reason,
+        )
+
+
+@dataclass
+class Figure:
+    """Seconds used in a period: those of the seed, and one for each element counted since."""
+
+    seeded: int
+    counted: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def used(self) -> int:
+        return self.seeded + len(self.counted)
+
+
+@dataclass
+class Account:
+    """An organization's periods, limits and figures. A figure that isn't there is cold."""
+
+    periods: tuple[Period, ...] = ()
+    limit: int = UNLIMITED
+    member_limits: dict[str, int] = field(default_factory=dict)
+    used: dict[int, Figure] = field(default_factory=dict)
+    member_used: dict[tuple[int, str], Figure] = field(default_factory=dict)
+
+    def period_at(self, moment: int) -> Period | None:
+        return next((period for period in self.periods if moment in period), None)
+
+    def figures(self, moment: int, user_id: str) -> list[Figure]:
+        """The organization's and the member's figures at a moment, as far as they are there."""
+        period = self.period_at(moment)
+        if period is None:
+            return []
+        both = self.used.get(period.start), self.member_used.get((period.start, user_id))
+        return [figure for figure in both if figure is not None]
+
+    def is_hot(self, moment: int, user_id: str) -> bool:
+        return len(self.figures(moment, user_id)) == 2
+
+    def standing(self, moment: int, user_id: str) -> Standing:
+        """Of a hot account."""
+        period = self.period_at(moment)
+        assert period is not None
+        used, member_used = self.figures(moment, user_id)
+        member_limit = self.member_limits.get(user_id, UNLIMITED)
+        return Standing(period, used.used, self.limit, member_used.used, member_limit)
+
+    def has_room(self, moment: int, user_id: str) -> bool:
+        """Whether one second more stays within both limits."""
+        now = self.standing(moment, user_id)
+        return (now.limit == UNLIMITED or now.used < now.limit) and (
+            now.member_limit == UNLIMITED or now.member_used < now.member_limit
+        )

@@ -1,0 +1,245 @@
+"""The function library and its reference model side by side: each call goes to both, and has to
+give the same reply and leave the same state.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from redis import Redis
+
+from meter.codes import EndReason
+from meter.ledger.driver import Ledger
+from meter.ledger.keys import partition_of, prefix_of
+from meter.ledger.model import Model
+from meter.ledger.model_state import Session
+from meter.ledger.types import (
+    UNLIMITED,
+    AccountFigures,
+    Collected,
+    Counted,
+    CountItem,
+    Opened,
+    OpenRequest,
+    SessionKey,
+    Settlement,
+    StoredSession,
+)
+from tests.ledger.clock import CLOCK_KEY
+
+Result = TypeVar("Result")
+
+FOR_EVER_SECONDS = 10**9  # leases end when a test says so
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A server: the ledger's driver on it, a plain client to look behind it, and their loop."""
+
+    ledger: Ledger
+    redis: "Redis"
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, call: Coroutine[Any, Any, Result]) -> Result:
+        return self.loop.run_until_complete(call)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a replica has: the model's state, and the server's keys with their times to live."""
+
+    model: Model
+    keys: dict[bytes | str, tuple[bytes, int]]
+
+
+class World:
+    """A ledger, its model, and the clock of both."""
+
+    def __init__(self, backend: Backend, now: int) -> None:
+        self.backend = backend
+        self.model = Model(backend.ledger.rules)
+        self.now = now
+        self._micros = 0
+        self._flush()
+
+    def set_clock(self, now: int) -> None:
+        self.now = now
+
+    def _moment(self) -> tuple[int, int]:
+        """The next call's time: the clock's microseconds go on from call to call."""
+        self._micros = (self._micros + 7) % 1_000_000
+        moment = self.now, self._micros
+        self.backend.redis.hset(CLOCK_KEY, mapping={"s": moment[0], "u": moment[1]})
+        return moment
+
+    # Calls
+
+    def open(self, request: OpenRequest) -> Opened:
+        expected = self.model.open(request, self._moment())
+        assert self.backend.run(self.backend.ledger.open(request)) == expected
+        return expected
+
+    def count(self, items: Sequence[CountItem]) -> list[Counted]:
+        before = self._used()
+        expected = self.model.count(items, self._moment())
+        assert self.backend.run(self.backend.ledger.count(items)) == expected
+        self._assert_within_limits(before)
+        return expected
+
+    def close(self, key: SessionKey, reason: EndReason) -> None:
+        expected = self.model.close(key, reason, self._moment())
+        assert self.backend.run(self.backend.ledger.close(key, reason)) == expected
+
+    def seed(self, figures: AccountFigures) -> None:
+        expected = self.model.seed_account(figures, self._moment())
+        assert self.backend.run(self.backend.ledger.seed_account(figures)) == expected
+
+    def restore(self, stored: StoredSession, metadata: str) -> None:
+        expected = self.model.restore_session(stored, metadata, self._moment())
+        assert self.backend.run(self.backend.ledger.restore_session(stored, metadata)) == expected
+
+    def collect(self, partition: int, flusher_id: str, limit: int) -> Collected:
+        expected = self.model.collect(partition, flusher_id, limit, self._moment())
+        call = self.backend.ledger.collect([partition], flusher_id, FOR_EVER_SECONDS, limit)
+        assert self.backend.run(call) == [expected]
+        return expected
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        # The driver groups by partition; the model goes through them in that order too.
+        moment = self._moment()
+        self.model.settle(settlements, moment)
+        self.backend.run(self.backend.ledger.settle(settlements))
+
+    def set_aside(self, key: SessionKey, error: str) -> None:
+        self.model.set_aside(key, error, self._moment())
+        self.backend.run(self.backend.ledger.set_aside(key, error))
+
+    def release(self, partition: int, flusher_id: str) -> None:
+        self.model.release(partition, flusher_id)
+        self.backend.run(self.backend.ledger.release([partition], flusher_id))
+
+    def assert_same_backlog(self) -> None:
+        expected = self.model.backlog(self._moment())
+        assert self.backend.run(self.backend.ledger.backlog()) == expected
+
+    # Times to live, which are the server's own
+
+    def lease_runs_out(self, partition: int) -> None:
+        self.model.leases.pop(partition, None)
+        self.backend.redis.delete(f"{prefix_of(partition)}:lease")
+
+    def forget(self, session: Session) -> None:
+        """An ended session's time to live runs out."""
+        assert session.expiring
+        home = partition_of(session.key.organization_id)
+        del self.model.sessions[home, session.key.session_id]
+        prefix, name = prefix_of(home), session.key.session_id
+        self.backend.redis.delete(*(f"{prefix}:{part}:{name}" for part in "sbx"))
+
+    # Faults
+
+    def snapshot(self) -> Snapshot:
+        redis = self.backend.redis
+        keys = {}
+        for name in redis.keys("mm:{*"):
+            value = redis.dump(name)
+            assert value is not None
+            keys[name] = value, max(redis.pttl(name), 0)
+        return Snapshot(deepcopy(self.model), keys)
+
+    def fail_over_to(self, replica: Snapshot) -> None:
+        """The writes since that snapshot are lost."""
+        self._flush()
+        self.model = deepcopy(replica.model)
+        for name, (value, ttl) in replica.keys.items():
+            self.backend.redis.restore(name, ttl, value)
+
+    def lose_all_keys(self) -> None:
+        self._flush()
+        self.model = Model(self.model.rules)
+
+    def _flush(self) -> None:
+        self.backend.redis.flushdb()
+
+    # Comparing
+
+    def _used(self) -> dict[tuple[str, int, str], int]:
+        """All figures, by organization, period's start and member (empty: the organization's)."""
+        figures = {}
+        for organization_id, account in self.model.accounts.items():
+            for start, figure in account.used.items():
+                figures[organization_id, start, ""] = figure.used
+            for (start, user_id), figure in account.member_used.items():
+                figures[organization_id, start, user_id] = figure.used
+        return figures
+
+    def _assert_within_limits(self, before: dict[tuple[str, int, str], int]) -> None:
+        for name, used in self._used().items():
+            if used > before[name]:
+                account = self.model.accounts[name[0]]
+                limit = account.member_limits[name[2]] if name[2] else account.limit
+                assert limit == UNLIMITED or used <= limit
+
+    def assert_same_state(self) -> None:
+        """The server's keys say what the model says."""
+        self._assert_same_figures()
+        sessions = self.model.sessions
+        pipeline = self.backend.redis.pipeline(transaction=False)
+        for partition, name in sessions:
+            prefix = prefix_of(partition)
+            pipeline.hgetall(f"{prefix}:s:{name}")
+            pipeline.get(f"{prefix}:b:{name}")
+            pipeline.zscore(f"{prefix}:due", name)
+            pipeline.hget(f"{prefix}:aside", name)
+            pipeline.ttl(f"{prefix}:s:{name}")
+            pipeline.ttl(f"{prefix}:b:{name}")
+        pipeline.keys("mm:{*:s:*")
+        *values, names = pipeline.execute()
+        for index, session in enumerate(sessions.values()):
+            _assert_same_session(session, *values[6 * index : 6 * index + 6])
+        assert {name.decode() for name in names} == {
+            f"{prefix_of(partition)}:s:{name}" for partition, name in sessions
+        }
+
+    def _assert_same_figures(self) -> None:
+        expected = self._used()
+        pipeline = self.backend.redis.pipeline(transaction=False)
+        for organization_id, start, user_id in expected:
+            prefix = prefix_of(partition_of(organization_id))
+            field = f"m|{user_id}" if user_id else "o"
+            pipeline.hget(f"{prefix}:u:{start}:{organization_id}", field)
+        assert [int(value) for value in pipeline.execute()] == list(expected.values())
+
+
+def _assert_same_session(
+    session: Session,
+    fields: dict[bytes, bytes],
+    bits: bytes | None,
+    due: float | None,
+    aside: bytes | None,
+    seconds_to_live: int,
+    bits_seconds_to_live: int,
+) -> None:
+    assert _ones(bits) == session.counted
+    first_minute = session.minute_of(0)
+    assert {first_minute + bit for bit in _ones(fields.get(b"d"))} == session.pending
+    assert int(fields[b"c"]) == len(session.counted)
+    assert int(fields[b"t"]) == session.seen
+    assert (int(fields[b"r"]), int(fields[b"w"])) == (session.revision, session.durable)
+    assert due == session.due
+    assert (aside and aside.decode()) == session.refused
+    assert (seconds_to_live > 0) == session.expiring
+    if session.counted:
+        assert (bits_seconds_to_live > 0) == session.expiring
+
+
+def _ones(bitmap: bytes | None) -> set[int]:
+    """The bits that are set, a byte's highest being its first."""
+    return {
+        index * 8 + bit
+        for index, byte in enumerate(bitmap or b"")
+        for bit in range(8)
+        if byte >> (7 - bit) & 1
+    }
