@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from meter.codes import CloseCode, EndReason
 from meter.ledger.types import OpenRequest
 from meter.messages import ServerMessage
@@ -18,8 +20,7 @@ class SessionTimes:
     stop_grace: int = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send a message."""
 
     message: ServerMessage
@@ -50,6 +51,10 @@ class Open:
 @dataclass(frozen=True, slots=True)
 class Queue:
     """Count what is pending soon: `take` it, and answer with `counted` or `not_counted`."""
+
+
+# It says nothing but that, so there is one.
+QUEUE = Queue()
 
 
 @dataclass(frozen=True, slots=True)

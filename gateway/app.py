@@ -1,25 +1,33 @@
 """The gateway's application: its routes, and what runs beside them while it lives."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route
 
 from gateway.counter import Counter
 from gateway.metrics import Metrics
 from gateway.pages import routes as page_routes
-from gateway.record import RecordContext, RecordEndpoint
+from gateway.record import PING_SECONDS, RecordContext, Recorders
 from gateway.settings import GatewaySettings
 from gateway.tokens import Verifier
+from gateway.upgrade import upgrade_protocol
 from meter.ledger.driver import Ledger
 from meter.ledger.types import LedgerUnavailable, Storage, StorageUnavailable
+from meter.messages import MAX_FRAME_BYTES
+
+logger = logging.getLogger(__name__)
 
 READY_TIMEOUT_SECONDS = 2.0
+# What was heard before the end is counted, if the ledger takes it in this time.
+SETTLE_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -31,7 +39,7 @@ class Parts:
     metrics: Metrics
     counter: Counter
     context: RecordContext
-    record: RecordEndpoint
+    recorders: Recorders
 
 
 def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage) -> Parts:
@@ -51,22 +59,43 @@ def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage) -> 
         allowed_origins=settings.allowed_origins,
         max_connections=settings.max_connections,
     )
-    return Parts(ledger, storage, metrics, counter, context, RecordEndpoint(context))
+    return Parts(ledger, storage, metrics, counter, context, Recorders(context))
+
+
+def server_config(parts: Parts, host: str, port: int) -> uvicorn.Config:
+    """How uvicorn serves a gateway: `/v1/record` by its own protocol, the rest by Starlette."""
+    return uvicorn.Config(
+        build_app(parts),
+        host=host,
+        port=port,
+        http="httptools",
+        ws=upgrade_protocol({b"/v1/record": parts.recorders.protocol}),
+        ws_max_size=MAX_FRAME_BYTES,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        ws_per_message_deflate=False,
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=5,
+        backlog=4096,
+    )
 
 
 def build_app(parts: Parts) -> Starlette:
-    """The ASGI application."""
+    """The ASGI application: all but `/v1/record`, which `server_config` sees to."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(parts.counter.run()), group.create_task(_ticks(parts))]
             yield
+            parts.recorders.close()
+            await parts.counter.settle(SETTLE_SECONDS)
             for task in running:
                 task.cancel()
 
     routes: list[BaseRoute] = [
-        WebSocketRoute("/v1/record", parts.record),
         Route("/healthz", _healthz),
         Route("/readyz", _readyz(parts)),
         Route("/metrics", _metrics(parts)),
@@ -78,7 +107,10 @@ def build_app(parts: Parts) -> Starlette:
 async def _ticks(parts: Parts) -> None:
     while True:
         await asyncio.sleep(1.0)
-        parts.record.tick()
+        try:
+            parts.recorders.tick()
+        except Exception:
+            logger.exception("a connection's tick failed")
 
 
 async def _healthz(_: Request) -> Response:

@@ -1,21 +1,22 @@
-"""Counts what sessions have heard: collects it for some tens of milliseconds, and counts all of it in
-one round trip. Opens and ends sessions, and gives an emptied ledger back what it lost.
+"""Counts what sessions have heard: collects it for some tens of milliseconds, and counts all of it
+in one round trip.
 
 What the ledger could not take waits in the sessions, as one set of seconds each; nothing here grows
-with the number of messages.
+with the number of messages. One session's trouble is never another's.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from typing import Protocol, TypeVar
 
 from gateway.metrics import Metrics
+from gateway.opener import Opener
 from gateway.session import RecorderSession
+from gateway.tally import Keepsakes
 from meter.codes import EndReason
 from meter.ledger.types import (
     AccountFigures,
@@ -25,21 +26,23 @@ from meter.ledger.types import (
     LedgerUnavailable,
     Opened,
     OpenRequest,
-    OpenStatus,
     SessionKey,
     SessionState,
     Storage,
     StorageUnavailable,
     StoredSession,
 )
-from meter.periods import around
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 4096
-OPENING_AT_ONCE = 24
-RECOVERING_AT_ONCE = 16
+# Together below the ledger's connections, so that no call waits for one until it times out.
+OPENING_AT_ONCE = 12
+ENDING_AT_ONCE = 12
+RECOVERING_AT_ONCE = 6
 RETRY_SECONDS = 0.5
+MAX_RETRY_SECONDS = 5.0
+SESSION_TICK_SECONDS = 0.5
 
 Result = TypeVar("Result")
 
@@ -76,15 +79,18 @@ class Counter:
         self, ledger: LedgerCalls, storage: Storage, metrics: Metrics, tick_seconds: float = 0.05
     ) -> None:
         self._ledger = ledger
-        self._storage = storage
         self._metrics = metrics
         self._tick_seconds = tick_seconds
+        self._opener = Opener(ledger, storage)
         self._queue: dict[Speaker, None] = {}
         self._speakers: dict[str, Speaker] = {}
+        self._keepsakes = Keepsakes()
         self._recovering: set[Speaker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
-        self._seeding = asyncio.Semaphore(RECOVERING_AT_ONCE)
+        self._flushing = asyncio.Lock()
+        self._open_slots = asyncio.Semaphore(OPENING_AT_ONCE)
+        self._end_slots = asyncio.Semaphore(ENDING_AT_ONCE)
+        self._recovery_slots = asyncio.Semaphore(RECOVERING_AT_ONCE)
 
     # Faces for connections --------------------------------------------------------------------
 
@@ -97,56 +103,73 @@ class Counter:
         """Run something in the background, held until it is done."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("background work failed", exc_info=error)
 
     async def open(self, speaker: Speaker, request: OpenRequest) -> None:
         """Open a session for a connection, and let it speak for the session from then on."""
-        session = speaker.session
-        try:
-            async with self._opening:
-                answer = await self._open(request)
-        except (LedgerUnavailable, StorageUnavailable) as error:
-            logger.warning("a session could not be opened: %s", error)
-            session.unavailable()
-        else:
-            session.opened(answer, time.monotonic())
-            if answer.session is not None:
-                self._take_over(speaker, request.key.session_id)
+        session, session_id = speaker.session, request.key.session_id
+        # One at a time for a session: who opened it last is who speaks for it, here as there.
+        async with self._opener.turn(session_id), self._open_slots:
+            if not session.opening:
+                return  # the client left before its turn came
+            try:
+                answer = await self._opener.open(request, self._known_state(session_id))
+            except (LedgerUnavailable, StorageUnavailable) as error:
+                logger.warning("a session could not be opened: %s", error)
+                session.unavailable()
+            except Exception:
+                logger.exception("a session could not be opened")
+                session.unavailable()
+            else:
+                session.opened(answer, time.monotonic())
+                if session.state is not None:
+                    self._take_over(speaker, session_id)
+                elif answer.session is not None:
+                    await self._opener.disown(request)  # the client left meanwhile
         speaker.perform()
+
+    def _known_state(self, session_id: str) -> SessionState | None:
+        speaker = self._speakers.get(session_id)
+        return speaker.session.state if speaker is not None else None
 
     def _take_over(self, speaker: Speaker, session_id: str) -> None:
         before = self._speakers.get(session_id)
-        if speaker.session.state is None:
-            return  # the client left while its session was being opened
         self._speakers[session_id] = speaker
+        kept = self._keepsakes.give(session_id)
+        if kept is not None:
+            speaker.session.inherit(kept)
         if before is not None and before is not speaker:
-            speaker.session.inherit(before.session)
+            speaker.session.inherit(before.session.tally)
             before.session.superseded()
             before.perform()
 
     async def end(self, speaker: Speaker, reason: EndReason) -> None:
-        """End a session, however long the ledger takes to come back."""
-        session = speaker.session
-
-        async def close() -> SessionState:
-            state = await self._ledger.close(session.key, reason)
-            if state is None:
-                await self._restore(session)
-                raise LedgerUnavailable("the ledger had lost the session")
-            return state
-
-        state = await self._insist(close)
+        """End a session. If the ledger is away it may come back empty, and an end can't be undone:
+        then the session has all counted first, and asks again."""
+        session, state = speaker.session, None
+        async with self._end_slots:
+            try:
+                state = await self._ledger.close(session.key, reason)
+            except LedgerUnavailable as error:
+                logger.warning("a session could not be ended yet: %s", error)
         session.ended(state)
         speaker.perform()
         self.forget(speaker)
 
     def forget(self, speaker: Speaker) -> None:
-        """A connection is gone; its session stays known until all that was heard is counted."""
-        state = speaker.session.state
-        if state is None or speaker.session.has_pending:
+        """A connection is gone; its session stays known until it has nothing left to do."""
+        session = speaker.session
+        if session.state is None or session.unfinished:
             return
-        if self._speakers.get(state.key.session_id) is speaker:
-            del self._speakers[state.key.session_id]
+        session_id = session.key.session_id
+        if self._speakers.get(session_id) is speaker:
+            del self._speakers[session_id]
+            self._keepsakes.keep(session_id, session.tally, time.monotonic())
 
     def speakers(self) -> list[Speaker]:
         """All connections that speak for a session."""
@@ -159,24 +182,38 @@ class Counter:
         ticked = time.monotonic()
         while True:
             await asyncio.sleep(self._tick_seconds)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:
+                logger.exception("counting goes on after")
+                await asyncio.sleep(RETRY_SECONDS)
             now = time.monotonic()
-            if now - ticked >= 1.0:
+            if now - ticked >= SESSION_TICK_SECONDS:
                 ticked = now
                 self._tick(now)
 
     def _tick(self, now: float) -> None:
         for speaker in self.speakers():
-            speaker.session.tick(now)
-            speaker.perform()
+            try:
+                speaker.session.tick(now)
+                if speaker.session.outbox:
+                    speaker.perform()
+            except Exception:
+                logger.exception("a session's tick failed")
+        self._keepsakes.prune(now)
 
     async def flush(self) -> bool:
         """Count what is queued. False when the ledger was away."""
-        while batch := list(islice(self._queue, MAX_BATCH)):
-            for speaker in batch:
-                del self._queue[speaker]
-            if not await self._count(batch):
-                return False
+        async with self._flushing:  # a session's seconds are in flight once at a time
+            full = True
+            while full and (batch := list(islice(self._queue, MAX_BATCH))):
+                for speaker in batch:
+                    del self._queue[speaker]
+                if not await self._count(batch):
+                    return False
+                # What came during the round trip waits for the next tick: a call costs more than
+                # the seconds in it.
+                full = len(batch) == MAX_BATCH
         return True
 
     async def settle(self, timeout_seconds: float) -> None:
@@ -195,53 +232,93 @@ class Counter:
         except LedgerUnavailable as error:
             logger.warning("%d sessions wait for the ledger: %s", len(batch), error)
             self._metrics.ledger_failures.inc()
-            for speaker in batch:
-                speaker.session.not_counted()
-                self._queue[speaker] = None
+            self._put_back(batch)
             await asyncio.sleep(RETRY_SECONDS)
             return False
+        except Exception:
+            return await self._count_apart(batch)
+        except BaseException:
+            self._put_back(batch)
+            raise
         now = time.monotonic()
-        self._metrics.batch(len(batch), now - started)
+        self._metrics.batch(len(batch), now - started, sum([reply.new for reply in replies]))
         for speaker, reply in zip(batch, replies, strict=True):
-            self._answer(speaker, reply, now)
+            try:
+                self._answer(speaker, reply, now)
+            except Exception:
+                logger.exception("a session could not take its count")
         return True
+
+    def _put_back(self, batch: Iterable[Speaker]) -> None:
+        for speaker in batch:
+            speaker.session.not_counted()
+            self._queue[speaker] = None
+
+    async def _count_apart(self, batch: list[Speaker]) -> bool:
+        """A batch failed in a way that no outage explains: find whose it is, and count the rest."""
+        for speaker in batch:
+            speaker.session.not_counted()
+        if len(batch) == 1:
+            logger.exception("a session's seconds can't be counted now")
+            self._recover(batch[0], lambda: asyncio.sleep(MAX_RETRY_SECONDS))
+            return True
+        half = len(batch) // 2
+        counted = await self._count(batch[:half])
+        return await self._count(batch[half:]) and counted
 
     def _answer(self, speaker: Speaker, reply: Counted, now: float) -> None:
         session = speaker.session
-        cure = self._cure(speaker, reply)
-        if cure is None:
+        if reply.status is CountStatus.COUNTED or not self._curable(speaker, reply):
             session.counted(reply, now)
-            self._metrics.seconds.inc(reply.new)
         else:
             session.not_counted()
-            self._recovering.add(speaker)
-            self.spawn(self._recover(speaker, cure))
+            self._recover(speaker, lambda: self._cure(session, reply.status))
         if session.outbox:
             speaker.perform()
         if not speaker.connected:
             self.forget(speaker)
 
-    def _cure(
-        self, speaker: Speaker, reply: Counted
-    ) -> Callable[[], Awaitable[object]] | None:
-        """What has to be done before this session's seconds can be counted; None: nothing."""
-        session = speaker.session
-        if reply.status is CountStatus.ACCOUNT_COLD:
-            request = session.request
-            assert request is not None
-            return lambda: self._seed(request, time.time())
-        if reply.status is CountStatus.ABSENT:
-            return lambda: self._restore(session)
-        # After an outage the sweep may be quicker than the first heartbeat.
-        lost = reply.status is CountStatus.ENDED and reply.end_reason == EndReason.LOST
-        if lost and (speaker.connected or session.has_pending):
-            return lambda: self._reopen(session)
-        return None
+    # After a loss -----------------------------------------------------------------------------
 
-    async def _recover(self, speaker: Speaker, cure: Callable[[], Awaitable[object]]) -> None:
-        await self._insist(cure)
-        self._recovering.discard(speaker)
-        self.queue(speaker)
+    @staticmethod
+    def _curable(speaker: Speaker, reply: Counted) -> bool:
+        """Whether something can be done so that the session's seconds are counted after all."""
+        if speaker.session.finished:
+            return False
+        if reply.status is not CountStatus.ENDED:
+            return True
+        # After an outage the sweep may be quicker than the first heartbeat.
+        lost = reply.end_reason == EndReason.LOST
+        return lost and (speaker.connected or speaker.session.tally.waiting)
+
+    async def _cure(self, session: RecorderSession, status: CountStatus) -> None:
+        assert session.request is not None
+        async with self._recovery_slots:
+            if status is CountStatus.ACCOUNT_COLD:
+                await self._opener.seed(session.request)
+                return
+            answer = await self._opener.reopen(session.request, session.state)
+        if answer.session is None:
+            session.not_reopened(answer.status)
+
+    def _recover(self, speaker: Speaker, cure: Callable[[], Awaitable[None]]) -> None:
+        """Count nothing of this session until `cure` has succeeded."""
+        self._recovering.add(speaker)
+        self.spawn(self._recovered(speaker, cure))
+
+    async def _recovered(self, speaker: Speaker, cure: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await self._insist(cure)
+        except Exception:
+            logger.exception("a session could not be recovered")
+            await asyncio.sleep(MAX_RETRY_SECONDS)
+        finally:
+            self._recovering.discard(speaker)
+        if not speaker.session.finished:
+            self.queue(speaker)
+        speaker.perform()
+        if not speaker.connected:
+            self.forget(speaker)
 
     async def _insist(self, act: Callable[[], Awaitable[Result]]) -> Result:
         for delay in _delays():
@@ -252,69 +329,9 @@ class Counter:
                 await asyncio.sleep(delay)
         raise AssertionError("delays are endless")
 
-    # Opening, and giving back -----------------------------------------------------------------
-
-    async def _open(self, request: OpenRequest) -> Opened:
-        # Cold account, unknown session, then open; twice over if the ledger is emptied meanwhile.
-        for _ in range(6):
-            answer = await self._ledger.open(request)
-            if answer.status is OpenStatus.ACCOUNT_COLD:
-                await self._seed(request, answer.server_time)
-            elif answer.status is OpenStatus.ABSENT:
-                found = await self._find(request)
-                if isinstance(found, OpenStatus):
-                    return Opened(found, answer.server_time)
-                request = found
-            else:
-                return answer
-        raise LedgerUnavailable("the ledger keeps losing what it is given")
-
-    async def _find(self, request: OpenRequest) -> OpenRequest | OpenStatus:
-        """Restore a session that only Postgres knows, or allow to create it."""
-        try:
-            stored = await self._storage.load_session(request.key.session_id)
-        except StorageUnavailable:
-            # The account is warm, so its limits are known. Should the id be an old one, its new
-            # seconds are other seconds, and the rows' key still keeps each from counting twice.
-            stored = None
-        if stored is None:
-            return replace(request, create=True)
-        state = stored.state
-        if (state.key, state.user_id) != (request.key, request.user_id):
-            return OpenStatus.FOREIGN
-        if state.end_reason is not None and state.end_reason != EndReason.LOST:
-            return OpenStatus.ENDED
-        await self._ledger.restore_session(stored)
-        return request
-
-    async def _seed(self, request: OpenRequest, now: float) -> None:
-        async with self._seeding:
-            figures = await self._storage.load_account(
-                request.key.organization_id, request.user_id, around(int(now))
-            )
-            await self._ledger.seed_account(figures)
-
-    async def _restore(self, session: RecorderSession) -> None:
-        """Put a session back that the ledger lost, and claim it."""
-        assert session.state is not None
-        async with self._seeding:
-            stored = await self._storage.load_session(session.key.session_id)
-            if stored is None:  # not even its row was durable yet
-                stored = StoredSession(replace(session.state, revision=0), ())
-            metadata = session.request.metadata if session.request else ""
-            await self._ledger.restore_session(stored, metadata)
-        await self._reopen(session)
-
-    async def _reopen(self, session: RecorderSession) -> None:
-        assert session.request is not None
-        answer = await self._ledger.open(session.request)
-        if answer.status is OpenStatus.ACCOUNT_COLD:
-            await self._seed(session.request, answer.server_time)
-            await self._ledger.open(session.request)
-
 
 def _delays() -> Iterator[float]:
     delay = RETRY_SECONDS
     while True:
         yield delay
-        delay = min(delay * 2, 5.0)
+        delay = min(delay * 2, MAX_RETRY_SECONDS)

@@ -14,6 +14,13 @@ class Identity:
     scopes: frozenset[str]
     expires_in: float
 
+    def is_same_user(self, other: "Identity | None") -> bool:
+        """Whether both name the same user of the same organization."""
+        return other is not None and (self.user_id, self.organization_id) == (
+            other.user_id,
+            other.organization_id,
+        )
+
 
 class TokenRefused(Exception):
     """A token that proves nothing. The text says why, and never repeats the token."""

@@ -9,17 +9,13 @@ from types import FrameType
 import uvicorn
 from pydantic import ValidationError
 
-from gateway.app import Parts, build_app, build_parts
+from gateway.app import Parts, build_parts, server_config
 from gateway.settings import GatewaySettings
 from meter.ledger.driver import Ledger
-from meter.messages import MAX_FRAME_BYTES
 from persistence.settings import describe
 from persistence.storage import PostgresStorage
 
 logger = logging.getLogger(__name__)
-
-# Keeps a peer that vanished from holding a connection: closed after at most twice this.
-PING_SECONDS = 20.0
 
 
 class DrainingServer(uvicorn.Server):
@@ -51,7 +47,7 @@ class DrainingServer(uvicorn.Server):
     async def _drain(self) -> None:
         logger.info("draining: sessions reconnect elsewhere")
         try:
-            await self._parts.record.drain(self._drain_seconds)
+            await self._parts.recorders.drain(self._drain_seconds)
             await self._parts.counter.settle(self._drain_seconds + 5.0)
         finally:
             self.should_exit = True
@@ -74,22 +70,4 @@ def _server(settings: GatewaySettings) -> tuple[uvicorn.Config, Parts]:
     ledger = Ledger.connect(settings.redis_url.get_secret_value(), settings.rules)
     storage = PostgresStorage(settings.database_url.get_secret_value())
     parts = build_parts(settings, ledger, storage)
-    config = uvicorn.Config(
-        build_app(parts),
-        host=settings.host,
-        port=settings.port,
-        loop="auto",
-        http="httptools",
-        ws="websockets-sansio",
-        ws_max_size=MAX_FRAME_BYTES,
-        ws_ping_interval=PING_SECONDS,
-        ws_ping_timeout=PING_SECONDS,
-        ws_per_message_deflate=False,
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        log_level="warning",
-        timeout_graceful_shutdown=5,
-        backlog=4096,
-    )
-    return config, parts
+    return server_config(parts, settings.host, settings.port), parts

@@ -34,10 +34,11 @@ class Metrics:
             registry=self.registry,
         )
 
-    def batch(self, sessions: int, seconds: float) -> None:
+    def batch(self, sessions: int, round_trip_seconds: float, new_seconds: int) -> None:
         """A batch was counted."""
         self.heartbeats.inc(sessions)
-        self._batch_seconds.observe(seconds)
+        self.seconds.inc(new_seconds)
+        self._batch_seconds.observe(round_trip_seconds)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

@@ -1,17 +1,29 @@
-"""`/v1/record`: drives a recorder's session on an ASGI WebSocket.
+"""`/v1/record`: drives recorders' sessions on picows WebSockets.
 
-Plain ASGI instead of Starlette's WebSocket: a heartbeat a second from each session makes this the
-one path where a layer is felt.
+A heartbeat a second from each session makes this the one path where a layer is felt: frames come
+straight to a callback, and answers are written straight to the transport.
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Collection
 from dataclasses import dataclass
+from typing import cast
 
-from starlette.types import Message, Receive, Scope, Send
+from picows import (
+    WSAutoPingStrategy,
+    WSCloseCode,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
+from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its stubs
 
 from gateway import actions
 from gateway.counter import Counter
@@ -19,12 +31,26 @@ from gateway.identity import TokenRefused
 from gateway.metrics import Metrics
 from gateway.session import RecorderSession
 from gateway.tokens import Verifier
-from meter.codes import SUBPROTOCOL, CloseCode
+from meter.codes import SUBPROTOCOL
 from meter.ledger.types import Rules
-from meter.messages import Ack, encode
+from meter.messages import MAX_FRAME_BYTES, Ack, encode
 
 # More than this waiting for one reader, and it isn't one.
 MAX_OUTGOING = 64
+HANDSHAKE_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+# A draining connection's seconds are waited for so long.
+SETTLE_SECONDS = 2.0
+MAX_RECONNECT_MS = 1000
+# Keeps a peer that vanished from holding a connection: closed after at most twice this.
+PING_SECONDS = 20.0
+READ_BUFFER_BYTES = 2048
+# A frame that is too long is answered with an error; one far too long isn't read (1009).
+MAX_READ_BYTES = 4 * MAX_FRAME_BYTES
+
+# picows makes a child of a Logger for each connection; of an adapter it makes none.
+_log = logging.LoggerAdapter(logging.getLogger("gateway.picows"))
+_log.setLevel(logging.WARNING)
 
 
 @dataclass(slots=True)
@@ -41,87 +67,183 @@ class RecordContext:
     draining: bool = False
 
 
-class RecordEndpoint:
-    """The ASGI application at `/v1/record`."""
+class Recorders:
+    """All recorder connections of a gateway."""
 
     def __init__(self, context: RecordContext) -> None:
-        self._context = context
-        self._connections: set[RecorderConnection] = set()
+        self.context = context
+        self.connections: set[RecorderConnection] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection = RecorderConnection(self._context, send)
-        self._connections.add(connection)
-        self._context.metrics.connections.inc()
-        try:
-            await self._serve(connection, scope, receive)
-        finally:
-            self._connections.discard(connection)
-            self._context.metrics.connections.dec()
-            connection.lost()
+    def protocol(self) -> WSProtocol:
+        """A protocol for one upgraded connection."""
+        return WSProtocol(
+            None,  # host and path are a client's
+            None,
+            False,
+            self._accept,
+            _log,
+            True,  # an exception in a callback ends the connection
+            HANDSHAKE_SECONDS,
+            True,
+            PING_SECONDS,
+            PING_SECONDS,
+            WSAutoPingStrategy.PING_WHEN_IDLE,
+            True,
+            MAX_READ_BYTES,
+            None,
+            READ_BUFFER_BYTES,
+        )
 
-    async def _serve(
-        self, connection: "RecorderConnection", scope: Scope, receive: Receive
-    ) -> None:
-        await receive()  # websocket.connect
-        await connection.accept(scope["subprotocols"])
-        session = connection.session
-        if self._context.draining:
-            session.drain(0)
-        elif not origin_allowed(scope, self._context.allowed_origins):
-            session.forbidden("this origin may not record")
-        elif len(self._connections) > self._context.max_connections:
-            session.overloaded()
-        connection.perform()
-        while True:
-            event = await receive()
-            text = event.get("text")
-            if text is None:
-                if event["type"] == "websocket.disconnect":
-                    return
-                text = event["bytes"]
-            session.frame(text, time.monotonic())
-            if session.outbox:
-                connection.perform()
+    def _accept(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        offered = ",".join(request.headers.getall("sec-websocket-protocol", ()))
+        chosen = SUBPROTOCOL in [name.strip() for name in offered.split(",")]
+        headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
+        connection = RecorderConnection(self, request.headers.getall("origin", []))
+        return WSUpgradeResponseWithListener(
+            WSUpgradeResponse.create_101_response(headers), connection
+        )
 
     def tick(self) -> None:
         """About once a second: connections that have no session yet, and so no other clock."""
         now = time.monotonic()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             if connection.session.state is None:
                 connection.session.tick(now)
                 connection.perform()
 
     async def drain(self, seconds: float) -> None:
         """Send everybody away, spread over `seconds`; return when they are gone, or soon after."""
-        self._context.draining = True
-        connections = list(self._connections)
+        self.context.draining = True
+        connections = list(self.connections)
         pause = seconds / max(len(connections), 1)
         for connection in connections:
-            connection.session.drain(secrets.randbelow(1000))
-            connection.perform()
+            connection.drain()
             await asyncio.sleep(pause)
-        deadline = time.monotonic() + 2.0
-        while self._connections and time.monotonic() < deadline:
+        await self._wait(SETTLE_SECONDS)
+        for connection in list(self.connections):
+            connection.drain()  # the ledger is away: what was heard waits here, or at the client
+        await self._wait(CLOSE_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.connections and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
+    def close(self) -> None:
+        """Cut off who is left."""
+        for connection in list(self.connections):
+            connection.cut_off()
 
-class RecorderConnection:
+
+class RecorderConnection(WSListener):
     """One WebSocket and its session."""
 
-    def __init__(self, context: RecordContext, send: Send) -> None:
+    def __init__(self, recorders: Recorders, origins: list[str]) -> None:
+        context = recorders.context
         self.session = RecorderSession(
             context.times, context.rules, secrets.randbits(53) | 1, time.monotonic()
         )
         self.connected = True
+        self._recorders = recorders
         self._context = context
-        self._send = send
+        self._origins = origins
+        self._transport: WSTransport | None = None
+        self._parts = bytearray()
+        self._in_text = False
+        self._paused = False
         self._outgoing: deque[actions.Send | actions.Close] = deque()
-        self._writing = False
 
-    async def accept(self, offered: Collection[str]) -> None:
-        """Answer the handshake, with the subprotocol where it was offered."""
-        chosen = SUBPROTOCOL if SUBPROTOCOL in offered else None
-        await self._send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
+    # What picows calls ------------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """The handshake is done."""
+        context, session = self._context, self.session
+        self._transport = transport
+        self._recorders.connections.add(self)
+        context.metrics.connections.inc()
+        if context.draining:
+            session.drain(secrets.randbelow(MAX_RECONNECT_MS))
+        elif not all(origin in context.allowed_origins for origin in self._origins):
+            # Browsers send an origin, and it has to be allowed; other programs send none.
+            session.forbidden("this origin may not record")
+        elif len(self._recorders.connections) > context.max_connections:
+            session.overloaded()
+        self.perform()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """A frame came."""
+        if frame.msg_type == WSMsgType.TEXT and frame.fin:
+            self._in_text = False
+            session = self.session
+            session.frame(frame.get_payload_as_bytes(), time.monotonic())
+            if session.outbox:
+                self.perform()
+        else:
+            self._other_frame(transport, frame)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """The peer is gone."""
+        if not self.connected:
+            return
+        self.connected = False
+        self._recorders.connections.discard(self)
+        self._context.metrics.connections.dec()
+        self._outgoing.clear()
+        self.session.disconnected()
+        self.perform()
+        self._context.counter.forget(self)
+
+    def pause_writing(self) -> None:
+        """The peer reads slower than it is written to."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""
+        self._paused = False
+        while self._outgoing and not self._paused:
+            self._write(self._outgoing.popleft())
+
+    def _other_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.CLOSE:
+            if not transport.is_close_frame_sent:
+                transport.send_close(frame.get_close_code())
+            transport.disconnect()
+        elif frame.msg_type == WSMsgType.BINARY:
+            self._in_text = False  # nor are its continuations
+            self.session.binary_frame()
+            self.perform()
+        elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
+            self._fragment(frame)
+
+    def _fragment(self, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            self._in_text = True
+            self._parts.clear()
+        if not self._in_text:
+            return
+        self._parts += frame.get_payload_as_bytes()
+        if len(self._parts) > MAX_FRAME_BYTES:
+            self._in_text = False
+            self._parts.clear()
+            self.session.oversized_frame()
+        elif frame.fin:
+            self._in_text = False
+            self.session.frame(bytes(self._parts), time.monotonic())
+        self.perform()
+
+    # What the gateway asks for ----------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Send the client to another gateway."""
+        self.session.drain(secrets.randbelow(MAX_RECONNECT_MS))
+        self.perform()
+
+    def cut_off(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.disconnect(False)
+
+    # What the session asks for ----------------------------------------------------------------
 
     def perform(self) -> None:
         """Do what the session asks for."""
@@ -129,24 +251,23 @@ class RecorderConnection:
         while session.outbox:
             asked, session.outbox = session.outbox, []
             for action in asked:
-                match action:
-                    case actions.Queue():
-                        counter.queue(self)
-                    case actions.Send() | actions.Close():
-                        self._write(action)
-                    case actions.Authenticate(token):
-                        self._authenticate(token)
-                    case actions.Open(request):
-                        counter.spawn(counter.open(self, request))
-                    case actions.End(reason):
-                        counter.spawn(counter.end(self, reason))
+                kind = type(action)
+                if kind is actions.Queue:
+                    counter.queue(self)
+                elif kind is actions.Send or kind is actions.Close:
+                    self._send(action)  # type: ignore[arg-type]
+                else:
+                    self._ask(action)
 
-    def lost(self) -> None:
-        """The peer is gone."""
-        self.connected = False
-        self._outgoing.clear()
-        self.session.disconnected()
-        self._context.counter.forget(self)
+    def _ask(self, action: actions.Action) -> None:
+        counter = self._context.counter
+        match action:
+            case actions.Authenticate(token):
+                self._authenticate(token)
+            case actions.Open(request):
+                counter.spawn(counter.open(self, request))
+            case actions.End(reason):
+                counter.spawn(counter.end(self, reason))
 
     def _authenticate(self, token: str) -> None:
         try:
@@ -156,47 +277,43 @@ class RecorderConnection:
         else:
             self.session.authenticated(identity, time.monotonic())
 
-    def _write(self, action: actions.Send | actions.Close) -> None:
+    def _send(self, action: actions.Send | actions.Close) -> None:
         if not self.connected:
             return
         outgoing = self._outgoing
-        if isinstance(action, actions.Send) and outgoing and _supersedes(action, outgoing[-1]):
-            outgoing.pop()
+        if not self._paused:
+            self._write(action)
+        elif isinstance(action, actions.Close):
+            # Behind all that waits, and not waited for: a peer that doesn't read is cut off.
+            while outgoing:
+                self._write(outgoing.popleft())
+            self._write(action)
         elif len(outgoing) >= MAX_OUTGOING:
             outgoing.clear()
-            action = actions.Close(CloseCode.TOO_SLOW, "too slow")
-        outgoing.append(action)
-        if not self._writing:
-            self._writing = True
-            self._context.counter.spawn(self._drain_outgoing())
+            self.session.too_slow()
+        elif outgoing and _supersedes(action, outgoing[-1]):
+            outgoing[-1] = action
+        else:
+            outgoing.append(action)
 
-    async def _drain_outgoing(self) -> None:
-        try:
-            while self._outgoing:
-                await self._send(self._event(self._outgoing.popleft()))
-        except OSError:
-            self._outgoing.clear()  # the reading side sees the end, and ends the connection
-        finally:
-            self._writing = False
-
-    def _event(self, action: actions.Send | actions.Close) -> Message:
+    def _write(self, action: actions.Send | actions.Close) -> None:
+        transport = self._transport
+        if transport is None or transport.is_close_frame_sent:
+            return
         if isinstance(action, actions.Send):
-            return {"type": "websocket.send", "text": encode(action.message)}
+            transport.send(WSMsgType.TEXT, encode(action.message))
+            return
         self._context.metrics.closes.labels(str(int(action.code))).inc()
-        return {"type": "websocket.close", "code": int(action.code), "reason": action.reason}
+        transport.send_close(cast(WSCloseCode, int(action.code)), action.reason.encode())
+        # A peer that doesn't answer the close is cut off.
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, transport.disconnect, False)
 
 
-def _supersedes(new: actions.Send, old: actions.Send | actions.Close) -> bool:
+def _supersedes(new: actions.Send | actions.Close, old: actions.Send | actions.Close) -> bool:
     """An ack tells all that the one before it did."""
     return (
-        isinstance(new.message, Ack)
+        isinstance(new, actions.Send)
+        and isinstance(new.message, Ack)
         and isinstance(old, actions.Send)
         and isinstance(old.message, Ack)
-    )
-
-
-def origin_allowed(scope: Scope, allowed: frozenset[str]) -> bool:
-    """Browsers send an origin, and it has to be one of the allowed; other programs send none."""
-    return all(
-        value.decode("latin-1") in allowed for name, value in scope["headers"] if name == b"origin"
     )

@@ -49,6 +49,9 @@ class Verifier:
             reason = next(text for kind, text in _REASONS if isinstance(error, kind))
             expired = isinstance(error, jwt.ExpiredSignatureError)
             raise TokenRefused(reason, expired=expired) from None
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            # What PyJWT and the JSON parser below it let through of hostile tokens.
+            raise TokenRefused(_REASONS[-1][1]) from None
         return _identity(claims)
 
 

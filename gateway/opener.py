@@ -1,0 +1,119 @@
+"""Opens sessions in the ledger, and gives an emptied ledger back what Postgres has of them."""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from meter.codes import EndReason
+from meter.ledger.types import (
+    AccountFigures,
+    LedgerUnavailable,
+    Opened,
+    OpenRequest,
+    OpenStatus,
+    SessionState,
+    Storage,
+    StorageUnavailable,
+    StoredSession,
+)
+from meter.periods import around
+
+# Cold account, unknown session, then open; and all of it again if the ledger is emptied meanwhile.
+MAX_STEPS = 6
+
+# Speaks for a session without keeping others from it.
+NOBODY = 0
+
+
+class OpenerLedger(Protocol):
+    """What is needed of `meter.ledger.driver.Ledger`."""
+
+    async def open(self, request: OpenRequest) -> Opened: ...
+
+    async def seed_account(self, figures: AccountFigures) -> int: ...
+
+    async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool: ...
+
+
+class Opener:
+    """All raise `LedgerUnavailable` and `StorageUnavailable`; to try again is always right."""
+
+    def __init__(self, ledger: OpenerLedger, storage: Storage) -> None:
+        self._ledger = ledger
+        self._storage = storage
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._seeding: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def turn(self, session_id: str) -> asyncio.Lock:
+        """Held by the one who opens this session now."""
+        return self._turns.setdefault(session_id, asyncio.Lock())
+
+    async def open(self, request: OpenRequest, known: SessionState | None) -> Opened:
+        """Make a session or resume it, wherever it is known: in the ledger, in Postgres, or here
+        (`known`, of a session that came to no row yet)."""
+        for _ in range(MAX_STEPS):
+            answer = await self._ledger.open(request)
+            if answer.status is OpenStatus.ACCOUNT_COLD:
+                await self.seed(request)
+            elif answer.status is OpenStatus.ABSENT:
+                found = await self._find(request, known)
+                if isinstance(found, OpenStatus):
+                    return Opened(found, answer.server_time)
+                request = found
+            else:
+                return answer
+        raise LedgerUnavailable("the ledger keeps losing what it is given")
+
+    async def reopen(self, request: OpenRequest, known: SessionState | None) -> Opened:
+        """Put a session back that the ledger lost, or ended as lost. It is claimed for nobody: a
+        connection elsewhere may be the newer one, and must not be taken over by this."""
+        return await self.open(replace(request, owner=NOBODY), known)
+
+    async def disown(self, request: OpenRequest) -> None:
+        """Let go of a session that was opened for a client that left meanwhile; it may already be
+        connected elsewhere."""
+        with suppress(LedgerUnavailable):
+            await self._ledger.open(replace(request, owner=NOBODY))
+
+    async def _find(
+        self, request: OpenRequest, known: SessionState | None
+    ) -> OpenRequest | OpenStatus:
+        """Restore a session that the ledger doesn't have, or allow to create it."""
+        try:
+            stored = await self._storage.load_session(request.key.session_id)
+        except StorageUnavailable:
+            if known is not None:
+                raise
+            # The account is warm, so its limits are known. Should the id be an old one, its new
+            # seconds are other seconds, and the rows' key still keeps each from counting twice.
+            return replace(request, create=True)
+        if stored is None and known is None:
+            return replace(request, create=True)
+        if known is not None and (stored is None or stored.state.revision == 0):
+            # Its own row isn't there yet.
+            minutes = stored.minutes if stored is not None else ()
+            stored = StoredSession(replace(known, revision=0), minutes)
+        assert stored is not None
+        state = stored.state
+        if (state.key, state.user_id) != (request.key, request.user_id):
+            return OpenStatus.FOREIGN
+        if state.end_reason is not None and state.end_reason != EndReason.LOST:
+            return OpenStatus.ENDED
+        await self._ledger.restore_session(stored, request.metadata)
+        return request
+
+    async def seed(self, request: OpenRequest) -> None:
+        """Give the ledger the account's figures; once for all who need them now."""
+        account = (request.key.organization_id, request.user_id)
+        task = self._seeding.get(account)
+        if task is None:
+            task = self._seeding[account] = asyncio.create_task(self._seed(account))
+            task.add_done_callback(lambda _: self._seeding.pop(account))
+        await asyncio.shield(task)
+
+    async def _seed(self, account: tuple[str, str]) -> None:
+        figures = await self._storage.load_account(*account, around(int(time.time())))
+        await self._ledger.seed_account(figures)

@@ -1,0 +1,161 @@
+"""The seconds of one connection's session: heard, being counted, and not durable yet. Pure."""
+
+from meter.ledger.types import Counted, SessionState
+from meter.seconds import Range, SecondSet
+
+
+class Tally:
+    """Sets of seconds on their way, and what may be told of them.
+
+    A second is in `pending` until it is taken, in flight until the ledger answers, and then in
+    `undurable` until Postgres has it. All sets start at a floor that moves on, so they stay small.
+    """
+
+    __slots__ = (
+        "_inflight",
+        "_inflight_heartbeats",
+        "_inflight_through",
+        "_sent_through",
+        "_settled_through",
+        "covered",
+        "durable_through",
+        "heartbeats",
+        "pending",
+        "seconds",
+        "undurable",
+    )
+
+    def __init__(self) -> None:
+        self.pending = SecondSet()
+        self.undurable = SecondSet()
+        self.heartbeats = 0  # heard on this connection
+        self.covered = 0  # of these, those that the last reply takes into account
+        self.seconds = 0  # as the ledger told last
+        self.durable_through = -1
+        self._inflight: tuple[Range, ...] = ()
+        self._inflight_heartbeats = 0
+        self._inflight_through = -1
+        self._sent_through = -1
+        self._settled_through = -1
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something that was heard is not counted yet."""
+        return bool(self.pending) or bool(self._inflight)
+
+    def start_from(self, state: SessionState) -> None:
+        """Go on from what the ledger has."""
+        self.seconds = state.seconds
+        self.durable_through = state.durable_through
+        self._sent_through = self._settled_through = state.highest
+
+    def hear(self, first: int, last: int) -> None:
+        """Seconds to count, inclusive."""
+        self.pending.add(first, last)
+        if last > self._sent_through:
+            self._sent_through = last
+
+    def take(self) -> tuple[Range, ...]:
+        """Ranges to count now; the next call is `counted` or `put_back`."""
+        self._inflight = self.pending.take()
+        self._inflight_heartbeats = self.heartbeats
+        self._inflight_through = self._sent_through
+        return self._inflight
+
+    def put_back(self) -> None:
+        """What was taken was not counted: it waits on."""
+        for first, last in self._inflight:
+            self.pending.add(first, last)
+        self._inflight = ()
+
+    def inherit(self, other: "Tally") -> None:
+        """Take over what another connection of the session has heard and not seen durable; all of
+        it is counted once more, as the ledger may have lost it in between."""
+        self.pending.merge(other.pending)
+        for first, last in other._inflight:
+            self.pending.add(first, last)
+        self.pending.merge(other.undurable)
+        self.undurable.merge(other.undurable)
+        self._sent_through = max(self._sent_through, other._sent_through)
+
+    def recount(self) -> None:
+        """The ledger has lost seconds: it gets back all that isn't durable."""
+        self.pending.merge(self.undurable)
+
+    def drop_pending(self) -> None:
+        """Nothing of this session can be counted any more."""
+        self.pending.take()
+        self._inflight = ()
+
+    def counted(self, reply: Counted, earliest: int) -> int:
+        """The ledger's answer for what was taken. `earliest` is the first second that is not too
+        late. Gives how many seconds were asked for; when the ledger had lost some, all that isn't
+        durable is pending again."""
+        inflight, self._inflight = self._inflight, ()
+        # Before this call the ledger cannot have had fewer than it told last, unless it lost some.
+        lost = reply.seconds - reply.new < self.seconds
+        self.seconds = reply.seconds
+        self.covered = self._inflight_heartbeats
+        if reply.in_future:
+            self._settled_through = max(self._settled_through, reply.highest)
+            self._sent_through = max(self._settled_through, self._highest_pending())
+        else:
+            self._settled_through = max(self._settled_through, self._inflight_through)
+        self._keep(inflight, reply, earliest)
+        if lost:
+            self.recount()
+        else:
+            self.undurable.discard_through(reply.durable_through)
+        return sum([last - first + 1 for first, last in inflight])
+
+    def _keep(self, inflight: tuple[Range, ...], reply: Counted, earliest: int) -> None:
+        """What was counted stays here until it is durable. What was refused must not: it would be
+        given back one day."""
+        if not (reply.in_future or reply.too_late or reply.over_limit or reply.over_duration):
+            for first, last in inflight:
+                self.undurable.add(first, last)
+        elif not reply.over_limit:  # which of them a limit refused can't be told
+            for first, last in inflight:
+                kept_first, kept_last = max(first, earliest), min(last, reply.highest)
+                if kept_first <= kept_last:
+                    self.undurable.add(kept_first, kept_last)
+
+    def _highest_pending(self) -> int:
+        ranges = self.pending.ranges()
+        return ranges[-1][1] if ranges else -1
+
+    def counted_through(self) -> int:
+        """Every second sent up to here was counted or refused."""
+        if self.pending:
+            return min(self.pending.lowest() - 1, self._settled_through)
+        return self._settled_through
+
+
+class Keepsakes:
+    """What sessions whose connection went away had not seen durable, kept for a while: the session
+    may come back to this gateway after the ledger lost it."""
+
+    def __init__(self, keep_seconds: float = 900.0) -> None:
+        self._keep_seconds = keep_seconds
+        self._kept: dict[str, tuple[float, Tally]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def keep(self, session_id: str, tally: Tally, now: float) -> None:
+        """Keep what is not durable of this session."""
+        if tally.undurable:
+            self._kept.pop(session_id, None)
+            self._kept[session_id] = (now, tally)
+
+    def give(self, session_id: str) -> Tally | None:
+        """What was kept of this session, and no longer is."""
+        kept = self._kept.pop(session_id, None)
+        return kept[1] if kept is not None else None
+
+    def prune(self, now: float) -> None:
+        """Let go of what was kept long enough."""
+        for session_id, (since, _) in list(self._kept.items()):
+            if now - since < self._keep_seconds:
+                return
+            del self._kept[session_id]

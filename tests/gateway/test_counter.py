@@ -1,0 +1,95 @@
+"""The counting loop: batches, outages, and a ledger that comes back empty."""
+
+import asyncio
+
+from meter.codes import EndReason
+from tests.gateway.counting import World, until
+
+
+async def test_all_that_is_heard_meanwhile_is_one_batch(world: World) -> None:
+    peers = [await world.session(number) for number in range(1, 9)]
+    await until(lambda: not world.counter._queue)
+    world.ledger.batches.clear()
+    for peer in peers:
+        peer.hear(0, 3)
+        peer.hear(4, 5)
+    await until(lambda: world.ledger.used == 48)
+    assert max(len(batch) for batch in world.ledger.batches) == 8
+
+
+async def test_seconds_wait_out_an_outage(world: World) -> None:
+    peer = await world.session()
+    world.ledger.down = True
+    for second in range(50):
+        peer.hear(second, second)
+        if second % 10 == 0:
+            await asyncio.sleep(0.01)
+    assert world.seconds() == set()
+    assert len(world.counter._queue) <= 1
+    world.ledger.down = False
+    await until(lambda: world.seconds() == set(range(50)))
+
+
+async def test_an_answer_that_is_cut_off_is_asked_for_again(world: World) -> None:
+    peer = await world.session()
+    world.ledger.down_after = True
+    peer.hear(0, 9)
+    await until(lambda: world.seconds() == set(range(10)))
+    world.ledger.down_after = False
+    await until(lambda: not peer.session.tally.waiting)
+    assert world.ledger.used == 10
+    assert peer.session.tally.seconds == 10
+
+
+async def test_an_emptied_ledger_gets_everything_back(world: World) -> None:
+    peers = [await world.session(number) for number in range(1, 41)]
+    for peer in peers:
+        peer.hear(0, 59)
+    await until(lambda: world.ledger.used == 40 * 60)
+    world.ledger.flush(world.storage)
+    for peer in peers:
+        peer.hear(60, 99)
+    await until(lambda: world.ledger.used == 40 * 100)
+    world.ledger.wipe()
+    for peer in peers:
+        peer.hear(100, 100)
+    await until(lambda: world.ledger.used == 40 * 101)
+    await until(lambda: not any(peer.session.tally.waiting for peer in peers))
+    assert all(peer.closed is None for peer in peers)
+    assert world.ledger.used == 40 * 101
+    assert world.ledger.calls.count("seed") <= 2
+
+
+async def test_while_postgres_is_away_a_lost_session_waits(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: len(world.seconds()) == 10)
+    world.storage.down = True
+    world.ledger.wipe()
+    peer.hear(10, 10)
+    await asyncio.sleep(0.05)
+    assert world.seconds() == set()
+    world.storage.down = False
+    await until(lambda: world.seconds() == set(range(11)))
+
+
+async def test_a_session_swept_as_lost_is_opened_again(world: World) -> None:
+    peer = await world.session()
+    world.ledger.end(peer.session_id, EndReason.LOST)
+    peer.hear(0, 9)
+    await until(lambda: world.seconds() == set(range(10)))
+    assert world.ledger.entries[peer.session_id].state.ended_at is None
+    assert peer.closed is None
+
+
+async def test_a_lost_session_that_cannot_be_opened_again_is_told_so(world: World) -> None:
+    peer = await world.session()
+    world.ledger.end(peer.session_id, EndReason.LOST)
+    world.ledger.limit = 0
+    peer.hear(0, 9)
+    await until(lambda: peer.closed == 4500)
+    peer.leave()
+    await until(lambda: not world.counter._queue and not world.counter._recovering)
+    calls = len(world.ledger.calls)
+    await asyncio.sleep(0.03)
+    assert len(world.ledger.calls) == calls
