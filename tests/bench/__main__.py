@@ -45,6 +45,8 @@ def bench(
     results = Results(plan)
     try:
         with tempfile.TemporaryDirectory(prefix="meter-bench-") as directory:
+            # Postgres, which runs as nobody when we are root, reaches its data here.
+            Path(directory).chmod(0o711)
             run_rounds(console, results, Path(directory), chosen, rounds, flush_rows)
     except (ServerFailed, LoadError) as error:
         console.print(f"[red]stopped:[/] {error}")

@@ -120,7 +120,13 @@ def targets(results: Results) -> list[Target]:
             at_least=False,
             unit="x",
         ),
-        Target("flushing over COPY", flush_share, FLUSH_SHARE_OF_COPY, at_least=True, unit="x"),
+        Target(
+            "flushing over COPY into the same table",
+            flush_share,
+            FLUSH_SHARE_OF_COPY,
+            at_least=True,
+            unit="x",
+        ),
         Target("a session in the gateway", resident, GATEWAY_BYTES_A_SESSION, False, "bytes"),
         Target("a session in Redis", in_redis, REDIS_BYTES_A_SESSION, False, "bytes"),
     ]
