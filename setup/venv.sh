@@ -34,7 +34,7 @@ with_uv() {
   pinned="$venv/uv.lock"
   awk '/^[a-z]/ { ours = /^uv==/ } ours' requirements.lock >"$pinned"
   $pip install --require-hashes --no-deps -r "$pinned" 2>/dev/null &&
-    "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --link-mode copy --compile-bytecode \
+    "$venv/bin/uv" pip install --system-certs --quiet --python "$venv/bin/python" --link-mode copy --compile-bytecode \
       --require-hashes --no-deps -r requirements.lock
 }
 

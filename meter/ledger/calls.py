@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from meter.ledger.types import (
     AccountFigures,
+    AccountLimits,
     CountItem,
     Minute,
     OpenRequest,
@@ -97,13 +98,27 @@ def seed_arguments(figures: AccountFigures) -> list[Argument]:
         figures.user_id,
         figures.organization_limit,
         figures.member_limit,
+        figures.limits_version,
+        int(figures.live is not None),
         len(figures.periods),
     ]
     used = zip(figures.periods, figures.organization_used, figures.member_used, strict=True)
     for period, organization_used, member_used in used:
         arguments += (period.start, period.end, organization_used, member_used)
-    for stored in figures.live:
+    for stored in figures.live or ():
         arguments += restore_arguments(stored, "")
+    return arguments
+
+
+def limits_arguments(limits: AccountLimits) -> list[Argument]:
+    """ARGV of `set_limits`."""
+    arguments: list[Argument] = [
+        limits.organization_id,
+        limits.version,
+        limits.organization_limit,
+    ]
+    for user_id, limit in limits.member_limits.items():
+        arguments += (user_id, limit)
     return arguments
 
 

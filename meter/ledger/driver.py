@@ -22,6 +22,7 @@ from meter.ledger import calls, replies
 from meter.ledger.keys import PARTITIONS, partition_of, prefix_of
 from meter.ledger.types import (
     AccountFigures,
+    AccountLimits,
     Backlog,
     Collected,
     Counted,
@@ -39,7 +40,7 @@ from meter.ledger.types import (
 logger = logging.getLogger(__name__)
 
 LIBRARY = files("meter.ledger").joinpath("library.lua").read_text()
-LIBRARY_REVISION = 1  # `mm1_revision` of LIBRARY
+LIBRARY_REVISION = 2  # `mm1_revision` of LIBRARY
 
 MAX_CONNECTIONS = 32
 
@@ -123,10 +124,26 @@ class Ledger:
 
     async def seed_account(self, figures: AccountFigures) -> int:
         """Set an account's figures where they are absent, with its live sessions. How many of
-        those were put back."""
+        those were put back.
+
+        The account stays cold, so that the next call asks again, where the ledger was told newer
+        limits meanwhile, or where the organization turns out to need its live sessions."""
         prefix = prefix_of(partition_of(figures.organization_id))
         arguments = calls.seed_arguments(figures)
         return cast(int, (await self._run([("mm1_seed", (prefix,), arguments)]))[0])
+
+    async def set_limits(self, limits: Sequence[AccountLimits]) -> None:
+        """Give organizations the ledger knows their present limits; others are seeded with them."""
+        await self._run(
+            [
+                (
+                    "mm1_set_limits",
+                    (prefix_of(partition_of(each.organization_id)),),
+                    calls.limits_arguments(each),
+                )
+                for each in limits
+            ]
+        )
 
     async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool:
         """Put a session back that the ledger lost; False when it is there already."""

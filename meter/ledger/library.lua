@@ -15,6 +15,7 @@
 --   :aside            hash    sessions that Postgres refused, and why
 --   :lease            string  the flusher that has this partition
 --   :c:<org>          hash    p periods' bounds, l limit, l|<user> a member's limit
+--   :v:<org>          string  the version of the limits it was told last, for a while
 --   :u:<start>:<org>  hash    o used by the organization, m|<user> by a member, in that period
 
 -- While a library loads, neither `redis.call` nor `math` is there to be made a local of.
@@ -31,6 +32,8 @@ local function has(byte, weight) return floor(byte / weight) % 2 == 1 end
 local USAGE_KEPT_SECONDS = 7 * 86400
 local CONFIG_KEPT_SECONDS = 40 * 86400
 local RESTORED_KEPT_SECONDS = 3600
+-- Longer than it takes from reading limits in Postgres to writing them here.
+local LIMITS_VERSION_KEPT_SECONDS = 300
 local SWEEP_BATCH = 200
 
 local function clock() -- replaced by tests that need a clock of their own
@@ -70,7 +73,7 @@ local function load_account(cache, prefix, org, user)
   if not config[1] then return nil end
   account = { prefix = prefix, org = org, config = id, limit = tonumber(config[2]), figures = {},
               periods = load_periods(cache, config[1]),
-              limits = { [user] = tonumber(config[3] or '-1') } }
+              limits = { [user] = tonumber(config[3]) } }
   cache.accounts[id] = account
   return account
 end
@@ -93,13 +96,13 @@ end
 local function limit_of(account, user)
   local limit = account.limits[user]
   if limit then return limit end
-  limit = tonumber(call('HGET', account.config, 'l|' .. user) or '-1')
+  limit = tonumber(call('HGET', account.config, 'l|' .. user))
   account.limits[user] = limit
   return limit
 end
 
--- The organization's figures in a period, {used=}, and the member's, {used=, limit=}. `used` is nil
--- when cold.
+-- The organization's figures in a period, {used=}, and the member's, {used=, limit=}. Each of them
+-- is nil when cold.
 local function figures_of(account, period, user)
   local figures, used = account.figures[period], nil
   local member = figures and figures.members[user]
@@ -118,7 +121,7 @@ end
 -- The same; nil when one is cold.
 local function hot_figures(account, period, user)
   local figures, member = figures_of(account, period, user)
-  if figures.used and member.used then return figures, member end
+  if figures.used and member.used and member.limit then return figures, member end
   return nil
 end
 
@@ -162,6 +165,11 @@ local function load_present(cache, prefix, org, user, now)
   local figures, member = hot_figures(account, period, user)
   if not figures then return nil end
   return account, period, figures, member
+end
+
+-- What to say of a session whose account is cold: `member_cold` where the organization is known.
+local function coldness(cache, prefix, org, user)
+  return load_account(cache, prefix, org, user) and 'member_cold' or 'account_cold'
 end
 
 -- {period start, period end, used, limit, member used, member limit}
@@ -366,11 +374,13 @@ end
 local function count_session(cache, session, spec, bounds)
   local account, period, figures, member =
     load_present(cache, session.prefix, session.org, session.user, bounds.now)
-  if not account then return { 'account_cold' } end
+  if not account then
+    return { coldness(cache, session.prefix, session.org, session.user) }
+  end
   local tally = { new = 0, future = 0, late = 0, over = 0, long = 0,
     flush_after = bounds.flush_after }
   local parts = admit_all(account, session, spec, bounds, tally)
-  if not parts then return { 'account_cold' } end
+  if not parts then return { 'member_cold' } end
   for _, part in ipairs(parts) do count_part(session, account, part, tally) end
   session.seconds = session.seconds + tally.new
   save_counted(session, tally, bounds.now)
@@ -424,8 +434,9 @@ local function open(keys, args)
     and (session.reason ~= 'lost' or now - tonumber(session.ended_at) > resume_seconds) then
     return { 'ended', now, micros }
   end
-  local account, period, figures, member = load_present(new_cache(), prefix, org, user, now)
-  if not account then return { 'account_cold', now, micros } end
+  local cache = new_cache()
+  local account, period, figures, member = load_present(cache, prefix, org, user, now)
+  if not account then return { coldness(cache, prefix, org, user), now, micros } end
   if not session and not create then return { 'absent', now, micros } end
   local present = standing(account, period, figures, member)
   if room(account, figures, member) <= 0 and (not session or session.ended_at) then
@@ -629,9 +640,9 @@ end
 -- set_aside: Postgres refused a session's rows; they wait here, and are tried again later.
 --   KEYS  prefix
 --   ARGV  session, why, seconds until the next try
---   gives 1, or 0 when the session is unknown
+--   gives 1, or 0 when nothing of the session is due (any more)
 local function set_aside(keys, args)
-  if call('EXISTS', keys[1] .. ':s:' .. args[1]) == 0 then return 0 end
+  if not call('ZSCORE', keys[1] .. ':due', args[1]) then return 0 end
   call('HSET', keys[1] .. ':aside', args[1], args[2])
   call('ZADD', keys[1] .. ':due', now_seconds() + tonumber(args[3]), args[1])
   return 1
@@ -732,17 +743,26 @@ local function put_live(prefix, args, at)
   return put
 end
 
+-- Whether limits of this version are older than those the organization was told.
+local function are_outdated(prefix, org, version)
+  local told = call('GET', prefix .. ':v:' .. org)
+  return told and tonumber(version) < tonumber(told)
+end
+
 -- seed: an account's figures, each set if absent; its limits. Where the organization's figures were
--- absent, its live sessions come with them, as both are of one snapshot.
+-- absent, its live sessions come with them, as both are of one snapshot. Does nothing when its
+-- limits are outdated, or the live sessions are needed and weren't read: the account stays cold.
 --   KEYS  prefix
---   ARGV  organization, user, limit, member's limit, number of periods, then a period: start, end,
---         used, member's used; then sessions as put_session takes them
+--   ARGV  organization, user, limit, member's limit, limits' version, live sessions were read (0/1),
+--         number of periods, then a period: start, end, used, member's used; then sessions as
+--         put_session takes them
 --   gives how many sessions were put back
 local function seed(keys, args)
-  local prefix, org, user, periods = keys[1], args[1], args[2], tonumber(args[5])
+  local prefix, org, user, periods = keys[1], args[1], args[2], tonumber(args[7])
   local config, bounds = prefix .. ':c:' .. org, {}
   local was_cold = call('EXISTS', config) == 0
-  for at = 6, 6 + 4 * periods - 4, 4 do
+  if are_outdated(prefix, org, args[5]) or (was_cold and args[6] == '0') then return 0 end
+  for at = 8, 8 + 4 * periods - 4, 4 do
     local key = prefix .. ':u:' .. args[at] .. ':' .. org
     call('HSETNX', key, 'o', args[at + 2])
     call('HSETNX', key, 'm|' .. user, args[at + 3])
@@ -752,10 +772,31 @@ local function seed(keys, args)
   call('HSET', config, 'p', table.concat(bounds, ','), 'l', args[3], 'l|' .. user, args[4])
   call('EXPIRE', config, CONFIG_KEPT_SECONDS)
   if not was_cold then return 0 end
-  return put_live(prefix, args, 6 + 4 * periods)
+  return put_live(prefix, args, 8 + 4 * periods)
 end
 
-redis.register_function('mm1_revision', function() return 1 end)
+-- set_limits: an organization's present limit, and its members', where it is known. One that isn't
+-- will be seeded with them, or with newer ones.
+--   KEYS  prefix
+--   ARGV  organization, version, limit; then a member with a limit: user, limit
+--   gives 1, or 0 when newer ones were told already
+local function set_limits(keys, args)
+  local prefix, org = keys[1], args[1]
+  if are_outdated(prefix, org, args[2]) then return 0 end
+  call('SET', prefix .. ':v:' .. org, args[2], 'EX', LIMITS_VERSION_KEPT_SECONDS)
+  local config, limits = prefix .. ':c:' .. org, {}
+  for at = 4, #args, 2 do limits['l|' .. args[at]] = args[at + 1] end
+  for _, field in ipairs(call('HKEYS', config)) do
+    if field == 'l' then
+      call('HSET', config, 'l', args[3])
+    elseif string.sub(field, 1, 2) == 'l|' then
+      call('HSET', config, field, limits[field] or '-1')
+    end
+  end
+  return 1
+end
+
+redis.register_function('mm1_revision', function() return 2 end)
 redis.register_function('mm1_open', open)
 redis.register_function('mm1_count', count)
 redis.register_function('mm1_close', close)
@@ -766,3 +807,4 @@ redis.register_function('mm1_release', release)
 redis.register_function('mm1_backlog', backlog)
 redis.register_function('mm1_restore', restore)
 redis.register_function('mm1_seed', seed)
+redis.register_function('mm1_set_limits', set_limits)

@@ -233,9 +233,9 @@ class Model:
             session.expiring = session.expiring or ended
 
     def set_aside(self, key: SessionKey, error: str, now: Moment) -> None:
-        """Postgres refused it: keep it, and try again later."""
+        """Postgres refused it: keep it, and try again later. Unless it was settled meanwhile."""
         session = self.find(key)
-        if session is not None:
+        if session is not None and session.due is not None:
             session.refused, session.due = error, now[0] + self.rules.retry_refused_seconds
 
     def release(self, partition: int, flusher_id: str) -> None:

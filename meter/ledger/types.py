@@ -6,7 +6,7 @@ A minute is numbered by `epoch seconds // 60`. Its mask has bit `i` set when sec
 minute was counted, so a mask is below 2**60.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -104,7 +104,9 @@ class StoredSession:
 @dataclass(frozen=True, slots=True)
 class AccountFigures:
     """An account as Postgres has it: seconds used by the organization and by one member in each
-    of `periods` (all in one snapshot), and their limits in seconds (`UNLIMITED` when none)."""
+    of `periods` (all in one snapshot), and their limits in seconds (`UNLIMITED` when none).
+
+    `limits_version` is that of `AccountLimits`. `live` is None where it was not asked for."""
 
     organization_id: str
     user_id: str
@@ -113,9 +115,23 @@ class AccountFigures:
     member_used: tuple[int, ...]
     organization_limit: int = UNLIMITED
     member_limit: int = UNLIMITED
+    limits_version: int = 0
     # Sessions of this account that Postgres has as live, from the same snapshot as the figures:
     # an empty ledger gets both at once, so that the figures and the bitmaps cannot disagree.
-    live: tuple[StoredSession, ...] = ()
+    live: tuple[StoredSession, ...] | None = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLimits:
+    """The present limits of an organization and of its members, in seconds (`UNLIMITED` when
+    none); a member who isn't named has none.
+
+    `version` grows with each change of them, so that older limits never replace newer ones."""
+
+    organization_id: str
+    version: int
+    organization_limit: int
+    member_limits: Mapping[str, int]
 
 
 class Storage(Protocol):
@@ -128,9 +144,15 @@ class Storage(Protocol):
         """The session and its minutes, whoever's it is; None when Postgres never saw it."""
 
     async def load_account(
-        self, organization_id: str, user_id: str, periods: Sequence[Period]
+        self,
+        organization_id: str,
+        user_id: str,
+        periods: Sequence[Period],
+        *,
+        with_live: bool = True,
     ) -> AccountFigures:
-        """The account's figures; zeros for an account without rows."""
+        """The account's figures; zeros for an account without rows. `live` is filled on request:
+        only an organization that the ledger doesn't know at all needs it."""
 
     async def ping(self) -> None:
         """Return when Postgres answers and its schema is the one this program needs."""
@@ -165,7 +187,10 @@ class OpenStatus(StrEnum):
     ABSENT = "absent"  # not in the ledger: look into Postgres, then restore it or create it
     ENDED = "ended"
     FOREIGN = "foreign"  # of another user or organization
-    ACCOUNT_COLD = "account_cold"  # the account's figures have to be seeded first
+    # The account's figures have to be seeded first: with the organization's live sessions, or, where
+    # the ledger knows the organization, without.
+    ACCOUNT_COLD = "account_cold"
+    MEMBER_COLD = "member_cold"
     LIMIT_REACHED = "limit_reached"
 
 
@@ -201,6 +226,7 @@ class CountStatus(StrEnum):
     ABSENT = "absent"
     ENDED = "ended"
     ACCOUNT_COLD = "account_cold"
+    MEMBER_COLD = "member_cold"
 
 
 class CountItem(Struct, frozen=True, gc=False):

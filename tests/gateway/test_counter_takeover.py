@@ -124,6 +124,7 @@ async def test_many_starts_of_a_session_at_once_leave_one_that_speaks(world: Wor
         peer.start()
     await until(lambda: sum(peer.closed == 4502 for peer in peers) == 9)
     (left,) = [peer for peer in peers if peer.closed is None]
+    await until(lambda: left.session.state is not None)
     assert world.ledger.entries[left.session_id].owner == left.session.owner
     world.now += 3600
     left.hear(0, 9)

@@ -395,6 +395,17 @@ def test_setting_an_unknown_session_aside_leaves_nothing_behind(scene: Scene) ->
     scene.world.assert_same_backlog()
 
 
+def test_what_was_settled_meanwhile_is_not_set_aside(scene: Scene) -> None:
+    scene.start()
+    scene.world.close(ANN, EndReason.STOPPED)
+    scene.flush()
+    scene.world.set_aside(ANN, "violates a constraint")
+    scene.world.assert_same_state()
+    scene.world.assert_same_backlog()
+    assert scene.session().expiring
+    assert scene.session().due is None
+
+
 def test_a_lease_keeps_other_flushers_away_until_its_holder_gives_it_back(scene: Scene) -> None:
     scene.start()
     home = partition_of(ANN.organization_id)
