@@ -19,7 +19,7 @@ dev: $(INSTALLED) ## run everything on this machine
 
 test: $(INSTALLED) ## run all tests
 	@setup/browser.sh
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## check format, lint, import rules and types
 	$(BIN)/ruff format --check .

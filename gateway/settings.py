@@ -27,7 +27,7 @@ class GatewaySettings(BaseSettings):
     token_grace_seconds: float = Field(default=60, alias="METER_TOKEN_GRACE_SECONDS", ge=0)
     stop_grace_seconds: int = Field(default=10, alias="METER_STOP_GRACE_SECONDS", ge=0)
     drain_seconds: float = Field(default=5, alias="METER_DRAIN_SECONDS", ge=0)
-    batch_seconds: float = Field(default=0.05, alias="METER_BATCH_SECONDS", gt=0, le=1)
+    batch_seconds: float = Field(default=0.05, alias="METER_BATCH_SECONDS", gt=0, le=0.25)
     max_connections: int = Field(default=20_000, alias="METER_MAX_CONNECTIONS", gt=0)
     lost_after_seconds: int = Field(default=60, alias="METER_LOST_AFTER_SECONDS", gt=0)
     resume_seconds: int = Field(default=900, alias="METER_RESUME_SECONDS", ge=0)
