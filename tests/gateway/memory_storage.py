@@ -43,7 +43,12 @@ class MemoryStorage:
         return self._stored(session_id) if session_id in self._states else None
 
     async def load_account(
-        self, organization_id: str, user_id: str, periods: Sequence[Period]
+        self,
+        organization_id: str,
+        user_id: str,
+        periods: Sequence[Period],
+        *,
+        with_live: bool = True,
     ) -> AccountFigures:
         """As `Storage` says."""
         self._check("account")
@@ -62,7 +67,9 @@ class MemoryStorage:
             organization_limit=self.limits.get(organization_id, UNLIMITED),
             live=tuple(
                 self._stored(state.key.session_id) for state in mine if state.ended_at is None
-            ),
+            )
+            if with_live
+            else None,
         )
 
     async def ping(self) -> None:

@@ -224,7 +224,7 @@ class SetLedger:
         )
 
     def _seed(self, figures: AccountFigures) -> int:
-        if figures.organization_id in self.warm:
+        if figures.organization_id in self.warm or figures.live is None:
             return 0
         self.warm.add(figures.organization_id)
         return sum(self._restore(stored) for stored in figures.live)
