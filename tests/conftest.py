@@ -10,8 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from command.embedded import EmbeddedPostgres, EmbeddedValkey
+
+# How long an example takes says something of the machine, and nothing of the program.
+settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
