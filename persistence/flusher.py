@@ -55,6 +55,9 @@ class FlushLedger(Protocol):
     async def backlog(self) -> Backlog:
         """What isn't durable yet."""
 
+    async def muster(self, flusher_id: str, lease_seconds: float) -> list[str]:
+        """Say that a flusher is at work for so long (0: no longer); all who are, in order."""
+
     async def release(self, partitions: Sequence[int], flusher_id: str) -> None:
         """Give leases back."""
 
@@ -86,6 +89,7 @@ class Flusher:
         self._options = options or FlushOptions()
         self._metrics = metrics or FlusherMetrics()
         self._failures = 0
+        self._held: Sequence[int] = ()
         self._backlog_at = 0.0
         self._partitions_at = 0.0
 
@@ -105,7 +109,7 @@ class Flusher:
         Raises `LedgerUnavailable` or `StorageUnavailable`; what was settled until then stays so.
         """
         collected = await self._ledger.collect(
-            ALL_PARTITIONS,
+            await self._share(),
             self.flusher_id,
             self._options.lease_seconds,
             self._options.sessions,
@@ -115,6 +119,16 @@ class Flusher:
         for batch in batches(due, self._options.batch_rows):
             await self._flush_batch(batch)
         return any(answer.more for answer in mine)
+
+    async def _share(self) -> Sequence[int]:
+        """This flusher's partitions: all are dealt out among the flushers at work. Leases keep one
+        from taking what another hasn't given back yet."""
+        flushers = await self._ledger.muster(self.flusher_id, self._options.lease_seconds)
+        share = ALL_PARTITIONS[flushers.index(self.flusher_id) :: len(flushers)]
+        if given_back := set(self._held) - set(share):
+            await self._ledger.release(sorted(given_back), self.flusher_id)
+        self._held = share
+        return share
 
     async def _flush_batch(self, batch: Sequence[DueSession]) -> None:
         with self._metrics.batch_seconds.time():
@@ -186,3 +200,4 @@ class Flusher:
             logger.warning("stopping with work left, which stays in the ledger: %s", error)
         with suppress(LedgerUnavailable):
             await self._ledger.release(ALL_PARTITIONS, self.flusher_id)
+            await self._ledger.muster(self.flusher_id, 0)

@@ -178,6 +178,12 @@ class Ledger:
         arguments = [key.session_id, error[:500], self.rules.retry_refused_seconds]
         await self._one("mm1_set_aside", key, arguments)
 
+    async def muster(self, flusher_id: str, lease_seconds: float) -> list[str]:
+        """Say that a flusher is at work for so long (0: no longer); all who are, in order."""
+        arguments = (flusher_id, int(lease_seconds * 1000))
+        answer = (await self._run([("mm1_muster", (prefix_of(0),), arguments)]))[0]
+        return sorted(replies.text(name) for name in answer)
+
     async def release(self, partitions: Sequence[int], flusher_id: str) -> None:
         """Give leases back, so that another flusher need not wait for their end."""
         await self._run(

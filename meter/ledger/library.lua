@@ -14,6 +14,7 @@
 --   :due              zset    sessions with something to make durable, by when
 --   :aside            hash    sessions that Postgres refused, and why
 --   :lease            string  the flusher that has this partition
+--   :flushers         zset    of one partition: the flushers at work, by when that lapses, in ms
 --   :c:<org>          hash    p periods' bounds, l limit, l|<user> a member's limit
 --   :v:<org>          string  the version of the limits it was told last, for a while
 --   :u:<start>:<org>  hash    o used by the organization, m|<user> by a member, in that period
@@ -656,6 +657,18 @@ local function release(keys, args)
   return call('DEL', keys[1] .. ':lease')
 end
 
+-- muster: a flusher says that it is at work, and learns who else is.
+--   KEYS  the prefix of one partition, the same for all
+--   ARGV  flusher, ms that this holds for (0: it stops working)
+--   gives the flushers at work
+local function muster(keys, args)
+  local roll, seconds, micros = keys[1] .. ':flushers', clock()
+  local now_ms = seconds * 1000 + floor(micros / 1000)
+  call('ZADD', roll, now_ms + tonumber(args[2]), args[1])
+  call('ZREMRANGEBYSCORE', roll, '-inf', now_ms)
+  return call('ZRANGE', roll, 0, -1)
+end
+
 -- backlog:
 --   KEYS  prefix
 --   gives {sessions due, when the oldest was due (0: none), set aside, live sessions}
@@ -804,6 +817,7 @@ redis.register_function('mm1_collect', collect)
 redis.register_function('mm1_settle', settle)
 redis.register_function('mm1_set_aside', set_aside)
 redis.register_function('mm1_release', release)
+redis.register_function('mm1_muster', muster)
 redis.register_function('mm1_backlog', backlog)
 redis.register_function('mm1_restore', restore)
 redis.register_function('mm1_seed', seed)

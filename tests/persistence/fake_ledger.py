@@ -25,6 +25,7 @@ class FakeLedger:
     due: dict[SessionKey, DueSession] = field(default_factory=dict)
     aside: dict[SessionKey, str] = field(default_factory=dict)
     leases: dict[int, str] = field(default_factory=dict)
+    flushers: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
 
     def add(self, *sessions: DueSession) -> None:
@@ -82,6 +83,14 @@ class FakeLedger:
         """What is due."""
         self._called("backlog")
         return Backlog(len(self.due), None, len(self.aside), 0)
+
+    async def muster(self, flusher_id: str, lease_seconds: float) -> list[str]:
+        """Who is at work; nobody's time runs out."""
+        self._called("muster")
+        self.flushers.add(flusher_id)
+        if lease_seconds == 0:
+            self.flushers.discard(flusher_id)
+        return sorted(self.flushers)
 
     async def release(self, partitions: Sequence[int], flusher_id: str) -> None:
         """Forget this flusher's leases."""
