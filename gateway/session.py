@@ -13,6 +13,7 @@ from gateway.tally import Tally
 from meter import messages
 from meter.codes import CloseCode, EndReason, ErrorCode
 from meter.ledger.types import (
+    UNLIMITED,
     Counted,
     CountStatus,
     Opened,
@@ -25,7 +26,8 @@ from meter.ledger.types import (
 )
 from meter.messages import MessageError
 from meter.seconds import Range
-from meter.usage import is_exhausted, usage_of
+from meter.thresholds import DEFAULT_THRESHOLDS, tell
+from meter.usage import is_exhausted, is_limited, usage_of
 
 # A session that says nothing asks for the account's standing this often, so that a stop or a new
 # limit reaches it within two seconds; one with a heartbeat a second learns of it anyway.
@@ -265,6 +267,8 @@ class RecorderSession(ClientSide):
         if news or now - self._acked_at >= self._ack_due_seconds:
             self._ack(through, now)
         if self.phase is Phase.LIVE:
+            if reply.standing is not None and is_limited(reply.standing):
+                self._warn(reply.standing)
             self._check_bounds(reply.highest, now, reply.over_duration > 0)
         else:
             self._settle_phase()
@@ -287,6 +291,16 @@ class RecorderSession(ClientSide):
                 usage=usage_of(self._standing),
             )
         )
+
+    def _warn(self, standing: Standing) -> None:
+        """Say which threshold the account has passed, unless it was said in this period."""
+        usage = usage_of(standing)
+        limit = UNLIMITED if usage.limit_seconds is None else usage.limit_seconds
+        warning, self.tally.told = tell(
+            self.tally.told, standing.period, usage.used_seconds, limit, DEFAULT_THRESHOLDS
+        )
+        if warning is not None:
+            self._send(messages.Warning(warning.kind.value, warning.value, usage))
 
     def _check_bounds(self, last_second: int, now: float, over_duration: bool = False) -> None:
         if over_duration or now >= self._longest_until:

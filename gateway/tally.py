@@ -2,6 +2,7 @@
 
 from meter.ledger.types import Counted, SessionState
 from meter.seconds import Range, SecondSet
+from meter.thresholds import NOTHING_TOLD
 
 
 class Tally:
@@ -22,6 +23,7 @@ class Tally:
         "heartbeats",
         "pending",
         "seconds",
+        "told",
         "undurable",
     )
 
@@ -32,6 +34,7 @@ class Tally:
         self.covered = 0  # of these, those that the last reply takes into account
         self.seconds = 0  # as the ledger told last
         self.durable_through = -1
+        self.told = NOTHING_TOLD  # of warnings; goes with the session to its next connection
         self._inflight: tuple[Range, ...] = ()
         self._inflight_heartbeats = 0
         self._inflight_through = -1
@@ -76,6 +79,7 @@ class Tally:
             self.pending.add(first, last)
         self.pending.merge(other.undurable)
         self.undurable.merge(other.undurable)
+        self.told = other.told
         self._sent_through = max(self._sent_through, other._sent_through)
 
     def recount(self) -> None:

@@ -24,6 +24,11 @@ def is_exhausted(standing: Standing) -> bool:
     )
 
 
+def is_limited(standing: Standing) -> bool:
+    """Whether there is a limit at all. For each reply, too."""
+    return standing.limit != UNLIMITED or standing.member_limit != UNLIMITED
+
+
 def usage_of(standing: Standing) -> Usage:
     """The figures of the limit that binds: the one with less room, or the organization's."""
     used, limit, scope = standing.used, standing.limit, "organization"

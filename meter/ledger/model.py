@@ -13,7 +13,9 @@ from meter.codes import EndReason
 from meter.ledger.keys import partition_of
 from meter.ledger.model_state import Account, Figure, Moment, Session
 from meter.ledger.types import (
+    UNLIMITED,
     AccountFigures,
+    AccountLimits,
     Backlog,
     Collected,
     CollectStatus,
@@ -41,6 +43,7 @@ class Model:
         self.accounts: dict[str, Account] = {}
         self.sessions: dict[tuple[int, str], Session] = {}
         self.leases: dict[int, str] = {}
+        self.told: dict[str, int] = {}  # the version of an organization's limits
 
     # Sessions
 
@@ -58,7 +61,8 @@ class Model:
         if session and not self._may_resume(session, now[0]):
             return Opened(OpenStatus.ENDED, server_time)
         if not account.is_hot(now[0], request.user_id):
-            return Opened(OpenStatus.ACCOUNT_COLD, server_time)
+            cold = OpenStatus.MEMBER_COLD if account.is_known else OpenStatus.ACCOUNT_COLD
+            return Opened(cold, server_time)
         if session is None and not request.create:
             return Opened(OpenStatus.ABSENT, server_time)
         standing = account.standing(now[0], request.user_id)
@@ -115,7 +119,8 @@ class Model:
         refused, admitted = self._admit(session, item.ranges, now)
         moments = [now, *(session.origin + second for second in admitted)]
         if not all(account.is_hot(moment, session.user_id) for moment in moments):
-            return Counted(CountStatus.ACCOUNT_COLD)
+            known = account.is_known
+            return Counted(CountStatus.MEMBER_COLD if known else CountStatus.ACCOUNT_COLD)
         new = over_limit = 0
         for second in admitted:
             if second in session.counted:
@@ -281,8 +286,12 @@ class Model:
 
     def seed_account(self, figures: AccountFigures, now: Moment) -> int:
         """Set figures where they are absent. A cold organization's live sessions come with them,
-        of the same snapshot: figures and sets cannot disagree."""
+        of the same snapshot: figures and sets cannot disagree. Outdated limits, or a cold
+        organization without its live sessions, leave all as it is."""
         was_cold = figures.organization_id not in self.accounts
+        outdated = figures.limits_version < self.told.get(figures.organization_id, 0)
+        if outdated or (was_cold and figures.live is None):
+            return 0
         account = self.accounts.setdefault(figures.organization_id, Account())
         account.periods = figures.periods
         account.limit = figures.organization_limit
@@ -294,12 +303,24 @@ class Model:
         if not was_cold:
             return 0
         put_back = 0
-        for stored in figures.live:
+        for stored in figures.live or ():
             put_back += self.restore_session(stored, "", now)
             session = self.find(stored.state.key)
             assert session is not None
             self._merge(session, stored.minutes)
         return put_back
+
+    def set_limits(self, limits: AccountLimits) -> None:
+        """An organization's present limits, unless it was told newer ones."""
+        told = self.told.setdefault(limits.organization_id, limits.version)
+        if limits.version < told:
+            return
+        self.told[limits.organization_id] = limits.version
+        account = self.accounts.get(limits.organization_id)
+        if account is not None:
+            account.limit = limits.organization_limit
+            for user_id in account.member_limits:
+                account.member_limits[user_id] = limits.member_limits.get(user_id, UNLIMITED)
 
 
 def _answer(session: Session, status: CountStatus) -> Counted:

@@ -98,6 +98,11 @@ class Account:
     used: dict[int, Figure] = field(default_factory=dict)
     member_used: dict[tuple[int, str], Figure] = field(default_factory=dict)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it was ever seeded: then only a member or a period of it can be cold."""
+        return bool(self.periods)
+
     def period_at(self, moment: int) -> Period | None:
         return next((period for period in self.periods if moment in period), None)
 
@@ -110,14 +115,14 @@ class Account:
         return [figure for figure in both if figure is not None]
 
     def is_hot(self, moment: int, user_id: str) -> bool:
-        return len(self.figures(moment, user_id)) == 2
+        return len(self.figures(moment, user_id)) == 2 and user_id in self.member_limits
 
     def standing(self, moment: int, user_id: str) -> Standing:
         """Of a hot account."""
         period = self.period_at(moment)
         assert period is not None
         used, member_used = self.figures(moment, user_id)
-        member_limit = self.member_limits.get(user_id, UNLIMITED)
+        member_limit = self.member_limits[user_id]
         return Standing(period, used.used, self.limit, member_used.used, member_limit)
 
     def has_room(self, moment: int, user_id: str) -> bool:

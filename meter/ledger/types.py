@@ -187,8 +187,8 @@ class OpenStatus(StrEnum):
     ABSENT = "absent"  # not in the ledger: look into Postgres, then restore it or create it
     ENDED = "ended"
     FOREIGN = "foreign"  # of another user or organization
-    # The account's figures have to be seeded first: with the organization's live sessions, or, where
-    # the ledger knows the organization, without.
+    # The account's figures have to be seeded first, with the organization's live sessions;
+    # or without, where the ledger knows the organization.
     ACCOUNT_COLD = "account_cold"
     MEMBER_COLD = "member_cold"
     LIMIT_REACHED = "limit_reached"

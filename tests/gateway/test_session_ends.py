@@ -143,8 +143,8 @@ class TestLimit:
         driven = started()
         driven.ledger.limit = 3
         driven.hear(0, 9)
-        ack, stop = driven.count()
-        assert ack["type"] == "ack"
+        ack, warning, stop = driven.count()
+        assert (ack["type"], warning["type"]) == ("ack", "warning")
         assert stop == {
             "type": "stop",
             "reason": "limit_reached",
@@ -166,7 +166,7 @@ class TestLimit:
         driven = started()
         driven.ledger.limit = 3
         driven.hear(0, 2)
-        assert [sent["type"] for sent in driven.count()] == ["ack", "stop"]
+        assert [sent["type"] for sent in driven.count()] == ["ack", "warning", "stop"]
 
     def test_it_is_said_once(self) -> None:
         driven = started()

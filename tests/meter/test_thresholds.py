@@ -239,6 +239,15 @@ def test_a_limit_that_is_lowered_tells_the_most_advanced_threshold_it_passes() -
     ]
 
 
+def test_a_limit_that_is_lowered_and_raised_back_repeats_nothing() -> None:
+    # 10 minutes are no threshold of the lower limit, which passes others instead.
+    assert _tellings((JULY, 100, 660), (JULY, 100, 100), (JULY, 100, 660)) == [
+        minutes(10),
+        percent(100),
+        None,
+    ]
+
+
 def test_a_limit_that_appears_tells_the_present_threshold_and_one_that_goes_tells_nothing() -> None:
     assert _tellings(
         (JULY, 26_000, UNLIMITED), (JULY, 26_000, LIMIT), (JULY, 26_000, UNLIMITED)
