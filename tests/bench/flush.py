@@ -2,8 +2,8 @@
 
 Flushed: `--flush-rows` minutes, each a new row, through `persistence.writer.write`, which is what
 the flusher calls, in batches of 2,000 (a minute of every session), each batch its own
-transaction. With it go the upsert's check for conflicts, the routing to the month's partition,
-and the triggers that keep the months' and the sessions' figures.
+transaction. With it go the accounts' locks, the routing to the month's partition, and the triggers
+that keep the months' and the sessions' figures.
 
 `COPY`: the same rows in one `COPY`, one transaction, into the same table, `usage_tracking`, where
 it sets off the same triggers, once for all rows. The target is set against this one. Beside it the
