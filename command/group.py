@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Entry] = {
     "flusher": Entry("command.flusher", "Run a flusher: moves counted seconds to Postgres."),
     "migrate": Entry("command.migrate", "Bring the Postgres schema up to date, then end."),
     "token": Entry("command.token", "Print a token for the running dev server."),
+    "limits": Entry("command.limits", "Set and show the limits of organizations and members."),
     "simulate": Entry("command.simulate", "Record with many sessions at once, and check the sums."),
 }
 

@@ -294,8 +294,9 @@ class Counter:
     async def _cure(self, session: RecorderSession, status: CountStatus) -> None:
         assert session.request is not None
         async with self._recovery_slots:
-            if status is CountStatus.ACCOUNT_COLD:
-                await self._opener.seed(session.request)
+            if status in (CountStatus.ACCOUNT_COLD, CountStatus.MEMBER_COLD):
+                with_live = status is CountStatus.ACCOUNT_COLD
+                await self._opener.seed(session.request, with_live=with_live)
                 return
             answer = await self._opener.reopen(session.request, session.state)
         if answer.session is None:

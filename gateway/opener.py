@@ -27,6 +27,9 @@ MAX_STEPS = 6
 # Speaks for a session without keeping others from it.
 NOBODY = 0
 
+# Organization, user, and whether the organization's live sessions are needed.
+Seeding = tuple[str, str, bool]
+
 
 class OpenerLedger(Protocol):
     """What is needed of `meter.ledger.driver.Ledger`."""
@@ -45,7 +48,7 @@ class Opener:
         self._ledger = ledger
         self._storage = storage
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._seeding: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._seeding: dict[Seeding, asyncio.Task[None]] = {}
 
     def turn(self, session_id: str) -> asyncio.Lock:
         """Held by the one who opens this session now."""
@@ -56,8 +59,8 @@ class Opener:
         (`known`, of a session that came to no row yet)."""
         for _ in range(MAX_STEPS):
             answer = await self._ledger.open(request)
-            if answer.status is OpenStatus.ACCOUNT_COLD:
-                await self.seed(request)
+            if answer.status in (OpenStatus.ACCOUNT_COLD, OpenStatus.MEMBER_COLD):
+                await self.seed(request, with_live=answer.status is OpenStatus.ACCOUNT_COLD)
             elif answer.status is OpenStatus.ABSENT:
                 found = await self._find(request, known)
                 if isinstance(found, OpenStatus):
@@ -105,15 +108,19 @@ class Opener:
         await self._ledger.restore_session(stored, request.metadata)
         return request
 
-    async def seed(self, request: OpenRequest) -> None:
-        """Give the ledger the account's figures; once for all who need them now."""
-        account = (request.key.organization_id, request.user_id)
-        task = self._seeding.get(account)
+    async def seed(self, request: OpenRequest, *, with_live: bool) -> None:
+        """Give the ledger the account's figures, with the organization's live sessions where it
+        doesn't know the organization; once for all who need them now."""
+        seeding = (request.key.organization_id, request.user_id, with_live)
+        task = self._seeding.get(seeding)
         if task is None:
-            task = self._seeding[account] = asyncio.create_task(self._seed(account))
-            task.add_done_callback(lambda _: self._seeding.pop(account))
+            task = self._seeding[seeding] = asyncio.create_task(self._seed(*seeding))
+            task.add_done_callback(lambda _: self._seeding.pop(seeding))
         await asyncio.shield(task)
 
-    async def _seed(self, account: tuple[str, str]) -> None:
-        figures = await self._storage.load_account(*account, around(int(time.time())))
+    async def _seed(self, organization_id: str, user_id: str, with_live: bool) -> None:
+        periods = around(int(time.time()))
+        figures = await self._storage.load_account(
+            organization_id, user_id, periods, with_live=with_live
+        )
         await self._ledger.seed_account(figures)

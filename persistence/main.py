@@ -21,6 +21,7 @@ from persistence.flusher import Flusher, FlushOptions
 from persistence.metrics import FlusherMetrics
 from persistence.migrations import MigrationError, migrate
 from persistence.settings import FlusherSettings, MigrateSettings, describe
+from persistence.teller import LimitsTeller
 from persistence.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ async def _flush(settings: FlusherSettings) -> None:
     database = Database(
         settings.database_url.get_secret_value(),
         name="minute-meter flusher",
-        max_connections=1,
+        max_connections=2,
         timeout_seconds=settings.timeout_seconds,
     )
     ledger = Ledger.connect(settings.redis_url.get_secret_value(), settings.rules)
@@ -79,7 +80,10 @@ async def _flush(settings: FlusherSettings) -> None:
         stop_seconds=settings.stop_seconds,
     )
     try:
-        await Flusher(ledger, Writer(database), options, metrics).run(stop)
+        # Apart from each other: a limit doesn't wait for a backlog of minutes.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(LimitsTeller(ledger, database, metrics).run(stop))
+            group.create_task(Flusher(ledger, Writer(database), options, metrics).run(stop))
     finally:
         await ledger.aclose()
         await database.aclose()

@@ -19,6 +19,11 @@ class FlusherMetrics:
         self.set_aside = Counter(
             "meter_flusher_set_aside", "Sessions that Postgres refused", registry=registry
         )
+        self.limits_told = Counter(
+            "meter_flusher_limits_told",
+            "Organizations whose changed limits the ledger was told",
+            registry=registry,
+        )
         self.failures = Counter(
             "meter_flusher_failures",
             "Turns given up because a store was away",

@@ -15,6 +15,7 @@ from meter.ledger.types import (
 )
 from meter.periods import Period, month_of
 from persistence.database import Connection, Database
+from persistence.limits import seconds_or_unlimited
 from persistence.migrations import check_version
 from persistence.statements import statement
 
@@ -48,23 +49,35 @@ class PostgresStorage:
         return found[0] if found else None
 
     async def load_account(
-        self, organization_id: str, user_id: str, periods: Sequence[Period]
+        self,
+        organization_id: str,
+        user_id: str,
+        periods: Sequence[Period],
+        *,
+        with_live: bool = True,
     ) -> AccountFigures:
-        """The account's figures in each period, and the organization's live sessions, all as of
-        one moment; zeros for an account without rows. Periods start and end at whole minutes."""
+        """The account's limits, its figures in each period, and on request the organization's live
+        sessions, all as of one moment; zeros for an account without rows, and no limit. Periods
+        start and end at whole minutes."""
         async with (
             self._database.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
+            limits = await connection.fetchrow(
+                statement("load_account_limits"), organization_id, user_id
+            )
+            assert limits is not None  # the function always gives one
             used = await _used(connection, organization_id, user_id, periods)
-            rows = await connection.fetch(statement("load_live_sessions"), organization_id)
-            live = await _sessions(connection, [row["session_id"] for row in rows])
+            live = await _live_sessions(connection, organization_id) if with_live else None
         return AccountFigures(
             organization_id=organization_id,
             user_id=user_id,
             periods=tuple(periods),
             organization_used=tuple(used[period][0] for period in periods),
             member_used=tuple(used[period][1] for period in periods),
+            organization_limit=seconds_or_unlimited(limits["organization_limit"]),
+            member_limit=seconds_or_unlimited(limits["member_limit"]),
+            limits_version=limits["version"],
             live=live,
         )
 
@@ -76,6 +89,11 @@ class PostgresStorage:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._database.aclose()
+
+
+async def _live_sessions(connection: Connection, organization_id: str) -> tuple[StoredSession, ...]:
+    rows = await connection.fetch(statement("load_live_sessions"), organization_id)
+    return await _sessions(connection, [row["session_id"] for row in rows])
 
 
 async def _sessions(connection: Connection, keys: Sequence[UUID]) -> tuple[StoredSession, ...]:

@@ -6,6 +6,7 @@ from meter.ledger.types import (
     AccountFigures,
     AccountLimits,
     CountItem,
+    LookItem,
     Minute,
     OpenRequest,
     Rules,
@@ -108,6 +109,11 @@ def seed_arguments(figures: AccountFigures) -> list[Argument]:
     for stored in figures.live or ():
         arguments += restore_arguments(stored, "")
     return arguments
+
+
+def look_arguments(item: LookItem) -> list[Argument]:
+    """ARGV of `look`."""
+    return [item.organization_id, item.most_sessions, *item.user_ids]
 
 
 def limits_arguments(limits: AccountLimits) -> list[Argument]:

@@ -28,6 +28,8 @@ from meter.ledger.types import (
     Counted,
     CountItem,
     LedgerUnavailable,
+    Look,
+    LookItem,
     Opened,
     OpenRequest,
     Rules,
@@ -40,7 +42,7 @@ from meter.ledger.types import (
 logger = logging.getLogger(__name__)
 
 LIBRARY = files("meter.ledger").joinpath("library.lua").read_text()
-LIBRARY_REVISION = 2  # `mm1_revision` of LIBRARY
+LIBRARY_REVISION = 3  # `mm1_revision` of LIBRARY
 
 MAX_CONNECTIONS = 32
 
@@ -121,6 +123,21 @@ class Ledger:
         """End a session; None when the ledger doesn't know it. Ending it again changes nothing."""
         reply = await self._one("mm1_close", key, [key.session_id, reason.value])
         return replies.session_state(key.session_id, reply) if reply else None
+
+    async def look(self, items: Sequence[LookItem]) -> list[Look]:
+        """Organizations as they are now, in one round trip; answers in the items' order. Writes
+        nothing."""
+        answers = await self._run(
+            [
+                (
+                    "mm1_look",
+                    (prefix_of(partition_of(item.organization_id)),),
+                    calls.look_arguments(item),
+                )
+                for item in items
+            ]
+        )
+        return [replies.look(answer) for answer in answers]
 
     async def seed_account(self, figures: AccountFigures) -> int:
         """Set an account's figures where they are absent, with its live sessions. How many of

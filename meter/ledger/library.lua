@@ -11,6 +11,7 @@
 --   :b:<session>      bitmap  bit n: second n is counted
 --   :x:<session>      string  metadata, until it is durable
 --   :live             zset    live sessions by a lower bound of their last sign of life
+--   :o:<org>          zset    an organization's live sessions by their origin
 --   :due              zset    sessions with something to make durable, by when
 --   :aside            hash    sessions that Postgres refused, and why
 --   :lease            string  the flusher that has this partition
@@ -240,11 +241,17 @@ local function next_revision(session)
   return max(seconds * 1000000 + micros, (session and session.revision or 0) + 1)
 end
 
+-- What is known of an organization's sessions without asking each.
+local function list_live(prefix, org, id, origin)
+  call('ZADD', prefix .. ':o:' .. org, origin, id)
+end
+
 local function end_session(session, reason, now)
   session.ended_at, session.reason = now, reason
   session.revision = next_revision(session)
   call('HSET', session.key, 'e', now, 'y', reason, 'r', string.format('%d', session.revision))
   call('ZREM', session.prefix .. ':live', session.id)
+  call('ZREM', session.prefix .. ':o:' .. session.org, session.id)
   call('ZADD', session.prefix .. ':due', 'LT', now, session.id)
 end
 
@@ -459,6 +466,7 @@ local function open(keys, args)
   end
   call('HSET', key, 'n', owner, 't', now)
   call('ZADD', prefix .. ':live', now, id)
+  list_live(prefix, org, id, session and session.origin or now)
   return { status, now, micros, describe(load_session(prefix, id)), present }
 end
 
@@ -486,6 +494,8 @@ local function sweep_lost(prefix, now, lost_after)
       end_session(session, 'lost', now)
     else
       call('ZADD', prefix .. ':live', session.seen, id)
+      -- It is listed already, unless an older revision of this library opened it.
+      list_live(prefix, session.org, id, session.origin)
     end
   end
 end
@@ -724,6 +734,7 @@ local function put_session(prefix, args, at)
     call('EXPIRE', session.bits, RESTORED_KEPT_SECONDS)
   else
     call('ZADD', prefix .. ':live', now, id)
+    list_live(prefix, args[at + 1], id, session.origin)
   end
 end
 
@@ -809,7 +820,42 @@ local function set_limits(keys, args)
   return 1
 end
 
-redis.register_function('mm1_revision', function() return 2 end)
+-- Looking ------------------------------------------------------------------------------------
+
+-- An organization's live sessions, those that began last first, as a flat array.
+local function live_sessions(prefix, org, most)
+  local out = {}
+  if most == 0 then return out end
+  for _, id in ipairs(call('ZREVRANGE', prefix .. ':o:' .. org, 0, most - 1)) do
+    local values = call('HMGET', prefix .. ':s:' .. id, 'u', 'k', 'g', 'c')
+    if values[1] then
+      out[#out + 1] = id
+      for _, value in ipairs(values) do out[#out + 1] = value end
+    end
+  end
+  return out
+end
+
+-- look: an organization as it is now. Writes nothing.
+--   KEYS  prefix
+--   ARGV  organization, most sessions to list, users
+--   gives {number of live sessions, sessions listed: session, user, kind, origin, seconds; then a
+--         user: standing, or {"account_cold"}, or {"member_cold"}}
+local function look(keys, args)
+  local prefix, org, now = keys[1], args[1], now_seconds()
+  local cache = new_cache()
+  local reply = { call('ZCARD', prefix .. ':o:' .. org),
+    live_sessions(prefix, org, tonumber(args[2])) }
+  for at = 3, #args do
+    local user = args[at]
+    local account, period, figures, member = load_present(cache, prefix, org, user, now)
+    reply[#reply + 1] = account and standing(account, period, figures, member)
+      or { coldness(cache, prefix, org, user) }
+  end
+  return reply
+end
+
+redis.register_function('mm1_revision', function() return 3 end)
 redis.register_function('mm1_open', open)
 redis.register_function('mm1_count', count)
 redis.register_function('mm1_close', close)
@@ -822,3 +868,4 @@ redis.register_function('mm1_backlog', backlog)
 redis.register_function('mm1_restore', restore)
 redis.register_function('mm1_seed', seed)
 redis.register_function('mm1_set_limits', set_limits)
+redis.register_function { function_name = 'mm1_look', callback = look, flags = { 'no-writes' } }

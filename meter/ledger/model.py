@@ -16,13 +16,17 @@ from meter.ledger.types import (
     UNLIMITED,
     AccountFigures,
     AccountLimits,
+    ActiveSession,
     Backlog,
+    Coldness,
     Collected,
     CollectStatus,
     Counted,
     CountItem,
     CountStatus,
     DueSession,
+    Look,
+    LookItem,
     Minute,
     Opened,
     OpenRequest,
@@ -31,6 +35,7 @@ from meter.ledger.types import (
     SessionKey,
     SessionState,
     Settlement,
+    Standing,
     StoredSession,
 )
 
@@ -173,6 +178,37 @@ class Model:
 
     def _flush_at(self, minute: int) -> int:
         return (minute + 1) * 60 + self.rules.flush_after_seconds
+
+    # Looking
+
+    def look(self, items: Sequence[LookItem], now: Moment) -> list[Look]:
+        """Organizations as they are now. Changes nothing."""
+        return [self._look(item, now[0]) for item in items]
+
+    def _look(self, item: LookItem, now: int) -> Look:
+        live = self.live_sessions(item.organization_id)
+        return Look(
+            len(live),
+            tuple(live[: item.most_sessions]),
+            tuple(self._level(item.organization_id, user_id, now) for user_id in item.user_ids),
+        )
+
+    def live_sessions(self, organization_id: str) -> list[ActiveSession]:
+        """Those that began last first."""
+        live = [
+            ActiveSession(
+                each.key.session_id, each.user_id, each.kind, each.origin, len(each.counted)
+            )
+            for each in self.sessions.values()
+            if each.key.organization_id == organization_id and each.ended_at is None
+        ]
+        return sorted(live, key=lambda each: (each.origin, each.session_id), reverse=True)
+
+    def _level(self, organization_id: str, user_id: str, now: int) -> Standing | Coldness:
+        account = self.accounts.get(organization_id, Account())
+        if account.is_hot(now, user_id):
+            return account.standing(now, user_id)
+        return Coldness.MEMBER_COLD if account.is_known else Coldness.ACCOUNT_COLD
 
     # Making durable
 

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from meter.ledger.types import (
+    ActiveSession,
     Backlog,
+    Coldness,
     Collected,
     CollectStatus,
     Counted,
     CountStatus,
     DueSession,
+    Look,
     Minute,
     Opened,
     OpenStatus,
@@ -82,6 +85,23 @@ def counted(reply: Reply) -> Counted:
         text(reason),
         standing(reply[11:17]) if len(reply) > 11 else None,
     )
+
+
+def look(reply: Reply) -> Look:
+    """One organization's reply of `look`."""
+    live_count, listed, *standings = reply
+    rows = [listed[at : at + 5] for at in range(0, len(listed), 5)]
+    return Look(live_count, tuple(_active(*row) for row in rows), tuple(map(_level, standings)))
+
+
+def _active(
+    session_id: bytes, user: bytes, kind: bytes, origin: bytes, seconds: bytes
+) -> ActiveSession:
+    return ActiveSession(text(session_id), text(user), text(kind), int(origin), int(seconds))
+
+
+def _level(values: Reply) -> Standing | Coldness:
+    return Coldness(text(values[0])) if len(values) == 1 else standing(values)
 
 
 def collected(reply: Reply) -> Collected:

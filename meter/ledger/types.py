@@ -260,6 +260,41 @@ class Counted(Struct, frozen=True, gc=False):
     standing: Standing | None = None
 
 
+class LookItem(Struct, frozen=True, gc=False):
+    """An organization to look at: the standing of each of some users of it, and at most so many
+    of its live sessions."""
+
+    organization_id: str
+    user_ids: tuple[str, ...]
+    most_sessions: int = 0
+
+
+class ActiveSession(Struct, frozen=True, gc=False):
+    """A live session, as those see it who watch its organization."""
+
+    session_id: str
+    user_id: str
+    kind: str
+    origin: int
+    seconds: int
+
+
+class Coldness(StrEnum):
+    """Why there is no standing: the account has to be seeded first, as in `OpenStatus`."""
+
+    ACCOUNT_COLD = "account_cold"
+    MEMBER_COLD = "member_cold"
+
+
+class Look(Struct, frozen=True, gc=False):
+    """The answer to one `LookItem`. `live` are the sessions that began last, the last one first;
+    `live_count` counts those too that aren't listed; `standings` are in the users' order."""
+
+    live_count: int
+    live: tuple[ActiveSession, ...]
+    standings: tuple[Standing | Coldness, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Bounds that the ledger applies. All in seconds."""

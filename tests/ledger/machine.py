@@ -9,6 +9,7 @@ seeding; Postgres, and so the bill, has them.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -28,6 +29,7 @@ from meter.ledger.types import (
     CountItem,
     CountStatus,
     DueSession,
+    LookItem,
     Opened,
     OpenRequest,
     OpenStatus,
@@ -148,7 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self, key: SessionKey, ranges: list[tuple[bool, int, int]], as_a_gateway: bool
     ) -> None:
         (answer,) = self._count([self._item(key, ranges)])
-        if as_a_gateway and answer.status is CountStatus.ACCOUNT_COLD:
+        if as_a_gateway and answer.status in (CountStatus.ACCOUNT_COLD, CountStatus.MEMBER_COLD):
             self._seed(key)
             self._count([self._item(key, ranges)])
         elif as_a_gateway and answer.status is not CountStatus.COUNTED:
@@ -167,6 +169,16 @@ class LedgerMachine(RuleBasedStateMachine):
         once, again = self._count([item, item])
         assert again.new == 0
         assert (again.seconds, again.status) == (once.seconds, once.status)
+
+    @rule(most=st.sampled_from((0, 1, 2, 100)))
+    def dashboards_look(self, most: int) -> None:
+        items = (
+            LookItem("org_1", ("ann", "bob", "nobody"), most),
+            LookItem("org_33", ("cem",), most),
+            LookItem("org_2", ("dee",), most),
+            LookItem("org_unknown", ("ann",), most),
+        )
+        self.world.look(*items)
 
     @rule(key=keys)
     def puts_back_what_the_ledger_lost(self, key: SessionKey) -> None:
@@ -347,7 +359,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _start(self, key: SessionKey) -> None:
         opened = self._open(key, WHO[key], False)
-        if opened.status is OpenStatus.ACCOUNT_COLD:
+        if opened.status in (OpenStatus.ACCOUNT_COLD, OpenStatus.MEMBER_COLD):
             self._seed(key)
             opened = self._open(key, WHO[key], False)
         if opened.status is OpenStatus.ABSENT:
@@ -367,7 +379,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _seed(self, key: SessionKey) -> None:
         periods = around(self.world.now)
-        self.world.seed(self.postgres.load_account(key.organization_id, WHO[key], periods))
+        figures = self.postgres.load_account(key.organization_id, WHO[key], periods)
+        if key.organization_id in self.world.model.accounts:
+            figures = replace(figures, live=None)
+        self.world.seed(figures)
 
     def _item(self, key: SessionKey, ranges: Iterable[tuple[bool, int, int]]) -> CountItem:
         session = self.world.model.find(key)

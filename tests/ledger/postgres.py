@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from meter.ledger.types import (
     UNLIMITED,
     AccountFigures,
+    AccountLimits,
     DueSession,
     Minute,
     SessionKey,
@@ -44,6 +45,7 @@ class Postgres:
     def __init__(self) -> None:
         self.rows: dict[SessionKey, Row] = {}
         self.limits: dict[tuple[str, str], int] = {}
+        self.versions: dict[str, int] = {}
 
     def commit(self, due: DueSession, minutes: Iterable[Minute]) -> Settlement:
         """Write a session's row and some of its minutes; what it now has of them."""
@@ -66,6 +68,20 @@ class Postgres:
     def set_limit(self, organization_id: str, user_id: str, seconds: int) -> None:
         """`user_id` is empty for the organization's own limit."""
         self.limits[organization_id, user_id] = seconds
+        self.versions[organization_id] = self.versions.get(organization_id, 0) + 1
+
+    def load_limits(self, organization_id: str) -> AccountLimits:
+        """What a flusher tells the ledger after a change."""
+        return AccountLimits(
+            organization_id,
+            self.versions.get(organization_id, 0),
+            self.limits.get((organization_id, ""), UNLIMITED),
+            {
+                user: limit
+                for (home, user), limit in self.limits.items()
+                if user and home == organization_id
+            },
+        )
 
     def load_account(
         self, organization_id: str, user_id: str, periods: Sequence[Period]
@@ -80,6 +96,7 @@ class Postgres:
             tuple(_used(own, period) for period in periods),
             self.limits.get((organization_id, ""), UNLIMITED),
             self.limits.get((organization_id, user_id), UNLIMITED),
+            self.versions.get(organization_id, 0),
             tuple(row.stored() for row in rows if row.state.ended_at is None),
         )
 

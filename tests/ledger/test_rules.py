@@ -227,10 +227,10 @@ def test_seconds_that_reach_into_a_month_without_figures_wait_until_they_are_the
     scene.world.seed(scene.postgres.load_account("org_1", "ann", periods))
     scene.open()
     scene.pass_seconds(2)
-    assert scene.count((0, 4)).status is CountStatus.ACCOUNT_COLD
+    assert scene.count((0, 4)).status is CountStatus.MEMBER_COLD
     assert scene.count((0, 2)).new == 3
     scene.seed("bob")
-    assert scene.count((0, 4)).status is CountStatus.ACCOUNT_COLD
+    assert scene.count((0, 4)).status is CountStatus.MEMBER_COLD
     scene.seed("ann")
     assert scene.count((0, 4)).new == 2
 
@@ -442,7 +442,7 @@ def test_an_emptied_ledger_gets_the_account_and_its_live_sessions_from_postgres(
     scene.seed()
     assert scene.count((0, 2)).new == 1
     assert scene.used() == 9
-    assert scene.count(key=BOB).status is CountStatus.ACCOUNT_COLD
+    assert scene.count(key=BOB).status is CountStatus.MEMBER_COLD
     scene.seed("bob")
     assert scene.count((0, 5), key=BOB).new == 0
 

@@ -18,9 +18,12 @@ from meter.ledger.model_state import Session
 from meter.ledger.types import (
     UNLIMITED,
     AccountFigures,
+    AccountLimits,
     Collected,
     Counted,
     CountItem,
+    Look,
+    LookItem,
     Opened,
     OpenRequest,
     SessionKey,
@@ -88,6 +91,11 @@ class World:
         self._assert_within_limits(before)
         return expected
 
+    def look(self, *items: LookItem) -> list[Look]:
+        expected = self.model.look(items, self._moment())
+        assert self.backend.run(self.backend.ledger.look(items)) == expected
+        return expected
+
     def close(self, key: SessionKey, reason: EndReason) -> None:
         expected = self.model.close(key, reason, self._moment())
         assert self.backend.run(self.backend.ledger.close(key, reason)) == expected
@@ -95,6 +103,10 @@ class World:
     def seed(self, figures: AccountFigures) -> None:
         expected = self.model.seed_account(figures, self._moment())
         assert self.backend.run(self.backend.ledger.seed_account(figures)) == expected
+
+    def set_limits(self, limits: AccountLimits) -> None:
+        self.model.set_limits(limits)
+        self.backend.run(self.backend.ledger.set_limits([limits]))
 
     def restore(self, stored: StoredSession, metadata: str) -> None:
         expected = self.model.restore_session(stored, metadata, self._moment())
@@ -185,6 +197,7 @@ class World:
     def assert_same_state(self) -> None:
         """The server's keys say what the model says."""
         self._assert_same_figures()
+        self._assert_same_live_sessions()
         sessions = self.model.sessions
         pipeline = self.backend.redis.pipeline(transaction=False)
         for partition, name in sessions:
@@ -211,6 +224,29 @@ class World:
             field = f"m|{user_id}" if user_id else "o"
             pipeline.hget(f"{prefix}:u:{start}:{organization_id}", field)
         assert [int(value) for value in pipeline.execute()] == list(expected.values())
+
+
+    def _assert_same_live_sessions(self) -> None:
+        organizations = {
+            each.key.organization_id
+            for each in self.model.sessions.values()
+            if each.ended_at is None
+        }
+        expected = {
+            f"{prefix_of(partition_of(organization_id))}:o:{organization_id}".encode(): [
+                (each.session_id.encode(), float(each.origin))
+                for each in self.model.live_sessions(organization_id)
+            ]
+            for organization_id in organizations
+        }
+        names = sorted(expected)
+        pipeline = self.backend.redis.pipeline(transaction=False)
+        pipeline.keys("mm:{*:o:*")
+        for name in names:
+            pipeline.zrevrange(name, 0, -1, withscores=True)
+        found, *values = pipeline.execute()
+        assert sorted(found) == names
+        assert values == [expected[name] for name in names]
 
 
 def _assert_same_session(

@@ -119,7 +119,7 @@ async def test_an_accounts_figures_and_live_sessions(
 
     assert account.organization_used == (60, 6, 0)
     assert account.member_used == (60, 5, 0)
-    live = {stored.state.key: stored for stored in account.live}
+    live = {stored.state.key: stored for stored in account.live or ()}
     assert live.keys() == {mine.state.key, colleague.state.key}
     assert live[mine.state.key].state.seconds == 63
     assert live[mine.state.key].minutes == (Minute(before, FULL), Minute(THIS_MINUTE, 0b111))
@@ -152,7 +152,16 @@ async def test_figures_and_live_sessions_are_of_one_moment(
     assert (account.member_used, account.live) == ((0, 0, 0), ())
     account = await storage.load_account("org_1", "user_1", around(NOW))
     assert account.member_used == (0, 60, 0)
+    assert account.live is not None
     assert account.live[0].state.seconds == 60
+
+
+async def test_live_sessions_are_left_out_where_they_are_not_needed(
+    storage: PostgresStorage, writer: Writer
+) -> None:
+    await writer.write([due((THIS_MINUTE, 0b111))])
+    account = await storage.load_account("org_1", "user_1", around(NOW), with_live=False)
+    assert (account.member_used, account.live) == ((0, 3, 0), None)
 
 
 async def test_ping_wants_the_schema(storage: PostgresStorage, empty_database_url: str) -> None:

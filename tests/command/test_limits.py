@@ -1,0 +1,97 @@
+"""`meter limits`."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+from typer.testing import CliRunner
+
+from command.embedded import EmbeddedPostgres
+from command.errors import CommandError
+from command.group import app
+from command.limits_display import amount
+from tests.persistence.conftest import migrate_at, run_sql, url_of
+
+
+def limits(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["limits", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+@pytest.fixture
+def database(postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A migrated database, named by the environment."""
+    url = url_of(postgres_server, "limits_command")
+    asyncio.run(run_sql(postgres_server.url, "CREATE DATABASE limits_command"))
+    asyncio.run(migrate_at(url))
+    monkeypatch.setenv("DATABASE_URL", url)
+    yield
+    asyncio.run(run_sql(postgres_server.url, "DROP DATABASE limits_command WITH (FORCE)"))
+
+
+@pytest.mark.integration
+def test_what_was_set_is_shown(database: None) -> None:
+    assert limits("set", "acme", "--hours", "10") == "acme: 10 h a month\n"
+    assert limits("set", "acme", "--minutes", "0.5", "--user", "ada") == (
+        "ada in acme: 30 s a month\n"
+    )
+    limits("set", "acme", "--minutes", "5", "--user", "bob")
+    assert limits("set", "acme", "--unlimited", "--user", "bob") == "bob in acme: unlimited\n"
+    shown = json.loads(limits("show", "acme", "--json"))
+    assert shown["organization_id"] == "acme"
+    assert (shown["limit_seconds"], shown["used_seconds"]) == (36_000, 0)
+    assert shown["remaining_seconds"] == 36_000
+    members = {member["user_id"]: member for member in shown["members"]}
+    assert members["ada"]["limit_seconds"] == 30
+    assert members["bob"]["unlimited"]
+    table = limits("show", "acme")
+    assert "10 h" in table
+    assert "ada" in table
+
+
+@pytest.mark.integration
+def test_an_unknown_organization_is_said(database: None) -> None:
+    with pytest.raises(CommandError, match="nobody has no limit and never recorded"):
+        limits("show", "nobody")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give one of"),
+        (("--minutes", "1", "--hours", "1"), "give one of"),
+        (("--minutes", "1", "--unlimited"), "give one of"),
+        (("--minutes", "-5"), "below zero"),
+        (("--hours", "0.0001"), "whole seconds"),
+        (("--minutes", "1", "--user", ""), "can't be empty"),
+    ],
+)
+def test_a_bad_limit_is_refused_before_anything_is_asked(
+    arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(CommandError, match=message) as caught:
+        limits("set", "acme", *arguments)
+    assert caught.value.exit_code == 2
+
+
+def test_a_database_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(CommandError, match="the database doesn't answer"):
+        limits("show", "acme")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "unlimited"),
+        (0, "0 s"),
+        (45, "45 s"),
+        (60, "1 min"),
+        (3600, "1 h"),
+        (3905, "1 h 05 min 05 s"),
+    ],
+)
+def test_seconds_are_shown_for_people(seconds: int | None, text: str) -> None:
+    assert amount(seconds) == text
