@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.identity import Identity, TokenRefused
-from meter.codes import CloseCode, EndReason, ErrorCode
+from meter.codes import CLOSE_OF_END, CloseCode, ErrorCode
 from meter.ledger.types import OpenRequest, OpenStatus, SessionKey
 from meter.messages import MessageError, Start
 
@@ -52,10 +52,6 @@ _NOT_OPENED = {
         ErrorCode.LIMIT_REACHED, "no seconds are left in this period", CloseCode.LIMIT_REACHED
     ),
 }
-_ENDED_CLOSE: dict[str, CloseCode] = {
-    EndReason.ADMIN: CloseCode.STOPPED_BY_OPERATOR,
-    EndReason.LIMIT_REACHED: CloseCode.LIMIT_REACHED,
-}
 
 
 def checked(start: Start) -> Start:
@@ -85,7 +81,7 @@ def not_opened(status: OpenStatus) -> Refusal:
 
 def close_after(end_reason: str) -> CloseCode:
     """How a connection is closed whose session somebody else ended."""
-    return _ENDED_CLOSE.get(end_reason, CloseCode.SESSION_ENDED)
+    return CLOSE_OF_END.get(end_reason, CloseCode.SESSION_ENDED)
 
 
 def token_refused(error: TokenRefused) -> Refusal:

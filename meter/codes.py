@@ -60,3 +60,11 @@ class EndReason(StrEnum):
     LIMIT_REACHED = "limit_reached"
     MAX_DURATION = "max_duration"
     ADMIN = "admin"
+
+
+# How the connection of a session that ended for such a reason is closed; others: 1000 after a
+# `stopped` that was asked for, 4501 when the session ended elsewhere.
+CLOSE_OF_END: dict[str, CloseCode] = {
+    EndReason.ADMIN: CloseCode.STOPPED_BY_OPERATOR,
+    EndReason.LIMIT_REACHED: CloseCode.LIMIT_REACHED,
+}

@@ -11,7 +11,7 @@ from math import floor
 from typing import Any
 from uuid import UUID
 
-from meter.codes import CloseCode, EndReason, ErrorCode
+from meter.codes import CLOSE_OF_END, CloseCode, EndReason, ErrorCode
 from meter.messages import Drain, Error, Started, StopNotice, Stopped, Usage, Warning
 from minute_meter import wire
 from minute_meter.clock import Timeline
@@ -338,7 +338,8 @@ class Core:
         self.session_seconds = message.session_seconds
         self.drop = Drop.DONE
         announced = self._stopping or self._notice is not None
-        self._end(message.reason, CloseCode.NORMAL, confirmed=True, announced=announced)
+        code = CLOSE_OF_END.get(message.reason, CloseCode.NORMAL)  # which the server sends next
+        self._end(message.reason, code, confirmed=True, announced=announced)
 
     def _on_error(self, message: Error, now: float) -> None:
         if message.fatal:

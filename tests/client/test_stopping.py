@@ -111,6 +111,7 @@ def test_the_servers_stop_ends_the_heartbeats() -> None:
     end = bench.core.end
     assert end is not None
     assert (end.reason, end.session_seconds, end.announced) == ("limit_reached", 4, True)
+    assert end.code == CloseCode.LIMIT_REACHED
 
 
 def test_after_the_servers_stop_only_what_it_counted_is_sent_again() -> None:
