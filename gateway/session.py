@@ -13,7 +13,6 @@ from gateway.tally import Tally
 from meter import messages
 from meter.codes import CloseCode, EndReason, ErrorCode
 from meter.ledger.types import (
-    UNLIMITED,
     Counted,
     CountStatus,
     Opened,
@@ -26,8 +25,7 @@ from meter.ledger.types import (
 )
 from meter.messages import MessageError
 from meter.seconds import Range
-from meter.thresholds import DEFAULT_THRESHOLDS, tell
-from meter.usage import is_exhausted, is_limited, usage_of
+from meter.usage import is_exhausted, is_limited, usage_of, warning_of
 
 # A session that says nothing asks for the account's standing this often, so that a stop or a new
 # limit reaches it within two seconds; one with a heartbeat a second learns of it anyway.
@@ -294,13 +292,9 @@ class RecorderSession(ClientSide):
 
     def _warn(self, standing: Standing) -> None:
         """Say which threshold the account has passed, unless it was said in this period."""
-        usage = usage_of(standing)
-        limit = UNLIMITED if usage.limit_seconds is None else usage.limit_seconds
-        warning, self.tally.told = tell(
-            self.tally.told, standing.period, usage.used_seconds, limit, DEFAULT_THRESHOLDS
-        )
+        warning, self.tally.told = warning_of(standing, self.tally.told)
         if warning is not None:
-            self._send(messages.Warning(warning.kind.value, warning.value, usage))
+            self._send(warning)
 
     def _check_bounds(self, last_second: int, now: float, over_duration: bool = False) -> None:
         if over_duration or now >= self._longest_until:

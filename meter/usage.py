@@ -1,7 +1,8 @@
 """An account's standing as its users see it: which limit binds, and what remains. Pure."""
 
 from meter.ledger.types import UNLIMITED, Standing
-from meter.messages import Usage
+from meter.messages import Usage, Warning
+from meter.thresholds import DEFAULT_THRESHOLDS, Told, tell
 
 
 def room(standing: Standing) -> int | None:
@@ -46,3 +47,13 @@ def usage_of(standing: Standing) -> Usage:
         period_end=standing.period.end,
         scope=scope,
     )
+
+
+def warning_of(standing: Standing, told: Told) -> tuple[Warning | None, Told]:
+    """What to warn of as an account stands, if of anything, and what has been told then."""
+    usage = usage_of(standing)
+    limit = UNLIMITED if usage.limit_seconds is None else usage.limit_seconds
+    threshold, told = tell(told, standing.period, usage.used_seconds, limit, DEFAULT_THRESHOLDS)
+    if threshold is None:
+        return None, told
+    return Warning(threshold.kind.value, threshold.value, usage), told

@@ -1,6 +1,7 @@
 """What the embedded servers have in common: a port, a password and a kept process."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ PORT_TRIES = 5
 Progress = Callable[[str], None]
 
 
-class EmbeddedServer:
+class EmbeddedServer(ABC):
     """A server that this process owns. Subclasses say how to prepare and to start it.
 
     Start and stop it from one thread at a time. It ends when this process ends, however that
@@ -36,9 +37,9 @@ class EmbeddedServer:
         self._process: KeptProcess | None = None
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """Where clients connect, with the password."""
-        raise NotImplementedError
 
     @property
     def port(self) -> int:
@@ -91,11 +92,13 @@ class EmbeddedServer:
         if self._process is not None:
             self._process.kill()
 
+    @abstractmethod
     def _prepare(self) -> None:
-        raise NotImplementedError
+        """Make what the server needs before it can start."""
 
+    @abstractmethod
     def _start_on(self, port: int) -> None:
-        raise NotImplementedError
+        """Start it at this port. Raises PortInUse when somebody else was quicker."""
 
     def _start_on_any(self) -> None:
         for _ in range(PORT_TRIES - 1):
@@ -114,8 +117,9 @@ class EmbeddedServer:
             raise PortInUse(self.name, port)
         self._start_on(port)
 
+    @abstractmethod
     def _clear_leftover(self) -> None:
-        raise NotImplementedError
+        """End what a killed run has left running."""
 
     def _launch(self, process: KeptProcess) -> None:
         self._process = process

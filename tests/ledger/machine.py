@@ -314,7 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
     # What always holds
 
     @invariant()
-    def library_and_model_agree_and_the_sets_are_right(self) -> None:
+    def the_library_is_as_the_model_and_the_sets_are_right(self) -> None:
         self.world.assert_same_state()
         self._assert_figures_are_the_sizes_of_the_sets()
         self._assert_what_is_called_durable_is_in_postgres()
@@ -349,7 +349,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert moments <= self.postgres.moments(session.key)
         assert self.world.model.backlog((self.world.now, 0)).sessions_due == 0
         self.world.assert_same_backlog()
-        self.library_and_model_agree_and_the_sets_are_right()
+        self.the_library_is_as_the_model_and_the_sets_are_right()
 
     # Steps that several rules take
 
