@@ -12,13 +12,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.check_limit import LimitChecker
 from gateway.counter import Counter
 from gateway.metrics import Metrics
+from gateway.opener import Opener
 from gateway.pages import routes as page_routes
+from gateway.problems import Problem, answer_problem
 from gateway.record import PING_SECONDS, RecordContext, Recorders
 from gateway.settings import GatewaySettings
 from gateway.tokens import Verifier
 from gateway.upgrade import upgrade_protocol
+from gateway.usage_socket import Dashboards
+from gateway.watchers import Watchers
 from meter.ledger.driver import Ledger
 from meter.ledger.types import LedgerUnavailable, Storage, StorageUnavailable
 from meter.messages import MAX_FRAME_BYTES
@@ -40,6 +45,9 @@ class Parts:
     counter: Counter
     context: RecordContext
     recorders: Recorders
+    watchers: Watchers
+    dashboards: Dashboards
+    limit_checker: LimitChecker
 
 
 def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage) -> Parts:
@@ -59,7 +67,19 @@ def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage) -> 
         allowed_origins=settings.allowed_origins,
         max_connections=settings.max_connections,
     )
-    return Parts(ledger, storage, metrics, counter, context, Recorders(context))
+    opener = Opener(ledger, storage)
+    watchers = Watchers(ledger, opener)
+    return Parts(
+        ledger=ledger,
+        storage=storage,
+        metrics=metrics,
+        counter=counter,
+        context=context,
+        recorders=Recorders(context),
+        watchers=watchers,
+        dashboards=Dashboards(context, watchers),
+        limit_checker=LimitChecker(ledger, opener, context.verifier),
+    )
 
 
 def server_config(parts: Parts, host: str, port: int) -> uvicorn.Config:
@@ -88,7 +108,11 @@ def build_app(parts: Parts) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(parts.counter.run()), group.create_task(_ticks(parts))]
+            running = [
+                group.create_task(parts.counter.run()),
+                group.create_task(parts.watchers.run()),
+                group.create_task(_ticks(parts)),
+            ]
             yield
             parts.recorders.close()
             await parts.counter.settle(SETTLE_SECONDS)
@@ -99,9 +123,11 @@ def build_app(parts: Parts) -> Starlette:
         Route("/healthz", _healthz),
         Route("/readyz", _readyz(parts)),
         Route("/metrics", _metrics(parts)),
+        parts.dashboards.route(),
+        parts.limit_checker.route(),
         *page_routes,
     ]
-    return Starlette(routes=routes, lifespan=lifespan)
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={Problem: answer_problem})
 
 
 async def _ticks(parts: Parts) -> None:
@@ -109,6 +135,7 @@ async def _ticks(parts: Parts) -> None:
         await asyncio.sleep(1.0)
         try:
             parts.recorders.tick()
+            parts.dashboards.tick()
         except Exception:
             logger.exception("a connection's tick failed")
 

@@ -47,7 +47,10 @@ class DrainingServer(uvicorn.Server):
     async def _drain(self) -> None:
         logger.info("draining: sessions reconnect elsewhere")
         try:
-            await self._parts.recorders.drain(self._drain_seconds)
+            await asyncio.gather(
+                self._parts.recorders.drain(self._drain_seconds),
+                self._parts.dashboards.drain(self._drain_seconds),
+            )
             await self._parts.counter.settle(self._drain_seconds + 5.0)
         finally:
             self.should_exit = True

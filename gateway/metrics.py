@@ -13,6 +13,9 @@ class Metrics:
         self.connections = Gauge(
             "meter_connections", "Open recorder connections.", registry=self.registry
         )
+        self.dashboards = Gauge(
+            "meter_dashboards", "Open dashboard connections.", registry=self.registry
+        )
         self.seconds = Counter(
             "meter_seconds_counted", "Seconds counted for the first time.", registry=self.registry
         )

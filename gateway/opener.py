@@ -109,9 +109,13 @@ class Opener:
         return request
 
     async def seed(self, request: OpenRequest, *, with_live: bool) -> None:
+        """Seed the account that a session is to be opened for."""
+        await self.seed_account(request.key.organization_id, request.user_id, with_live=with_live)
+
+    async def seed_account(self, organization_id: str, user_id: str, *, with_live: bool) -> None:
         """Give the ledger the account's figures, with the organization's live sessions where it
         doesn't know the organization; once for all who need them now."""
-        seeding = (request.key.organization_id, request.user_id, with_live)
+        seeding = (organization_id, user_id, with_live)
         task = self._seeding.get(seeding)
         if task is None:
             task = self._seeding[seeding] = asyncio.create_task(self._seed(*seeding))

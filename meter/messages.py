@@ -83,7 +83,7 @@ def decode(frame: str | bytes) -> ClientMessage:
     try:
         return _decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _explain(frame, error) from None
+        raise explain(frame, error, _TYPES) from None
 
 
 def _byte_length(frame: str | bytes) -> int:
@@ -92,13 +92,14 @@ def _byte_length(frame: str | bytes) -> int:
     return len(frame.encode(errors="surrogatepass"))
 
 
-def _explain(frame: str | bytes, error: Exception) -> MessageError:
+def explain(frame: str | bytes, error: Exception, types: frozenset[str]) -> MessageError:
+    """Why a frame is none of the messages of these types."""
     try:
         tag = _tag_decoder.decode(frame).type
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return MessageError(ErrorCode.BAD_MESSAGE, "not a JSON object with a `type`")
-    if tag not in _TYPES:
-        names = ", ".join(sorted(_TYPES))
+    if tag not in types:
+        names = ", ".join(sorted(types))
         return MessageError(ErrorCode.UNKNOWN_TYPE, f"`type` is one of: {names}")
     return MessageError(ErrorCode.BAD_MESSAGE, f"{tag}: {error}")
 

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 LIBRARY = files("meter.ledger").joinpath("library.lua").read_text()
 LIBRARY_REVISION = 3  # `mm1_revision` of LIBRARY
 
-MAX_CONNECTIONS = 32
+MAX_CONNECTIONS = 40
 
 Result = TypeVar("Result")
 Client = Redis | RedisCluster

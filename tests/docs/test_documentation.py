@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from gateway.problems import ProblemCode
 from gateway.settings import GatewaySettings
 from meter.codes import CloseCode, ErrorCode
 from meter.messages import Ack, Started
+from meter.usage_messages import LimitCheck, LiveSession, UsageState
 from persistence.settings import FlusherSettings, MigrateSettings
 
 PROJECT = Path(__file__).parents[2]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 RUNNING = (PROJECT / "docs" / "running.md").read_text()
 PROTOCOL = (PROJECT / "docs" / "recorder-protocol.md").read_text()
+DASHBOARDS = (PROJECT / "docs" / "dashboards.md").read_text()
 
 
 def settings_table() -> dict[str, str]:
@@ -55,6 +58,19 @@ def test_every_error_code_is_documented(code: ErrorCode) -> None:
 def test_every_field_of_the_main_answers_is_documented(message: type[Started | Ack]) -> None:
     for field in message.__struct_fields__:
         assert f"`{field}`" in PROTOCOL
+
+
+@pytest.mark.parametrize("answer", [UsageState, LiveSession, LimitCheck])
+def test_every_field_that_a_dashboard_gets_is_documented(
+    answer: type[UsageState | LiveSession | LimitCheck],
+) -> None:
+    for field in answer.__struct_fields__:
+        assert f'"{field}"' in DASHBOARDS
+
+
+@pytest.mark.parametrize("code", list(ProblemCode))
+def test_every_problem_code_is_documented(code: ProblemCode) -> None:
+    assert f"`{code.value}`" in DASHBOARDS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

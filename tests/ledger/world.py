@@ -225,7 +225,6 @@ class World:
             pipeline.hget(f"{prefix}:u:{start}:{organization_id}", field)
         assert [int(value) for value in pipeline.execute()] == list(expected.values())
 
-
     def _assert_same_live_sessions(self) -> None:
         organizations = {
             each.key.organization_id
