@@ -5,13 +5,13 @@ from http import HTTPStatus
 from starlette.requests import Request
 
 from gateway.identity import Identity, TokenRefused
-from gateway.problems import Problem, ProblemCode
-from gateway.tokens import Verifier
+from gateway.problems import Problem, ProblemCode, unavailable
+from gateway.tokens import KeysUnavailable, Verifier
 
 REALM = 'Bearer realm="minute-meter"'
 
 
-def authenticate(request: Request, verifier: Verifier, scopes: tuple[str, ...]) -> Identity:
+async def authenticate(request: Request, verifier: Verifier, scopes: tuple[str, ...]) -> Identity:
     """Whom the token names, if it has one of the scopes. Raises `Problem`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
@@ -19,7 +19,9 @@ def authenticate(request: Request, verifier: Verifier, scopes: tuple[str, ...]) 
             ProblemCode.TOKEN_MISSING, "`Authorization: Bearer` and a token are needed", REALM
         )
     try:
-        identity = verifier.verify(token.strip())
+        identity = await verifier.identify(token.strip())
+    except KeysUnavailable:
+        raise unavailable() from None
     except TokenRefused as error:
         code = ProblemCode.TOKEN_EXPIRED if error.expired else ProblemCode.TOKEN_REFUSED
         raise _unauthorized(code, str(error), f'{REALM}, error="invalid_token"') from None

@@ -17,6 +17,11 @@ class ProblemCode(StrEnum):
     TOKEN_EXPIRED = "token_expired"
     TOKEN_REFUSED = "token_refused"
     NOT_ALLOWED = "not_allowed"
+    BAD_REQUEST = "bad_request"
+    NOT_FOUND = "not_found"
+    SESSION_NOT_FOUND = "session_not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    INTERNAL_ERROR = "internal_error"
     STORAGE_UNAVAILABLE = "storage_unavailable"
 
 
@@ -52,7 +57,7 @@ class Problem(Exception):
 
 
 def unavailable() -> Problem:
-    """Redis or Postgres cannot be asked now."""
+    """Redis, Postgres or the URL of the keys cannot be asked now."""
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         ProblemCode.STORAGE_UNAVAILABLE,

@@ -27,10 +27,10 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its
 
 from gateway import actions
 from gateway.counter import Counter
-from gateway.identity import TokenRefused
+from gateway.identity import Identity, TokenRefused
 from gateway.metrics import Metrics
 from gateway.session import RecorderSession
-from gateway.tokens import Verifier
+from gateway.tokens import KeysUnavailable, KeyUnknown, Verifier
 from meter.codes import SUBPROTOCOL
 from meter.ledger.types import Rules
 from meter.messages import MAX_FRAME_BYTES, Ack, encode
@@ -47,6 +47,9 @@ PING_SECONDS = 20.0
 READ_BUFFER_BYTES = 2048
 # A frame that is too long is answered with an error; one far too long isn't read (1009).
 MAX_READ_BYTES = 4 * MAX_FRAME_BYTES
+
+# The answer to a `refresh`; its session goes on with the token that it has.
+CANT_TELL = TokenRefused("the token can't be checked now; send it again later")
 
 # picows makes a child of a Logger for each connection; of an adapter it makes none.
 _log = logging.LoggerAdapter(logging.getLogger("gateway.picows"))
@@ -151,6 +154,8 @@ class RecorderConnection(WSListener):
         self._parts = bytearray()
         self._in_text = False
         self._paused = False
+        self._unproven: str | None = None
+        self._proving = False
         self._outgoing: deque[actions.Send | actions.Close] = deque()
 
     # What picows calls ------------------------------------------------------------------------
@@ -272,10 +277,42 @@ class RecorderConnection(WSListener):
     def _authenticate(self, token: str) -> None:
         try:
             identity = self._context.verifier.verify(token)
+        except KeyUnknown:
+            self._unproven = token
+            if not self._proving:
+                self._proving = True
+                self._context.counter.spawn(self._authenticate_later())
+            return
         except TokenRefused as error:
             self.session.refused(error)
         else:
             self.session.authenticated(identity, time.monotonic())
+        self._unproven = None  # no older one is waited for any more
+
+    async def _authenticate_later(self) -> None:
+        """One at a time, and for the newest token: a client may send many."""
+        session = self.session
+        while (token := self._unproven) is not None:
+            outcome = await self._outcome(token)
+            if self._unproven is not token:
+                continue
+            self._unproven = None
+            if isinstance(outcome, Identity):
+                session.authenticated(outcome, time.monotonic())
+            elif isinstance(outcome, TokenRefused):
+                session.refused(outcome)
+            elif session.opening:
+                session.unavailable()
+            else:
+                session.refused(CANT_TELL)
+        self._proving = False
+        self.perform()
+
+    async def _outcome(self, token: str) -> Identity | TokenRefused | KeysUnavailable:
+        try:
+            return await self._context.verifier.identify(token)
+        except (TokenRefused, KeysUnavailable) as error:
+            return error
 
     def _send(self, action: actions.Send | actions.Close) -> None:
         if not self.connected:

@@ -1,86 +1,116 @@
 """Verifies JSON Web Tokens (RFC 7519). Tokens and secrets never reach a log or a message."""
 
-import time
 from typing import Any
 
 import jwt
 
-from gateway.identity import DEFAULT_SCOPES, Identity, TokenRefused
+from gateway.claims import ClaimNames, identity_of
+from gateway.identity import Identity, TokenRefused
+from gateway.jwks import KeysUnavailable, RemoteKeys
 
-ALGORITHMS = ("HS256",)
-MAX_ID_CHARACTERS = 255
+__all__ = ["KeyUnknown", "KeysUnavailable", "Verifier"]
 
+# Issuers' clocks differ from ours by so much, at `nbf` and `iat`. What has expired has expired.
+CLOCK_SKEW_SECONDS = 5
+
+_NO_TOKEN = "not a JSON Web Token"
 # What a client is told, most specific first; PyJWT's own texts may change and may quote claims.
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.ExpiredSignatureError, "the token has expired"),
     (jwt.ImmatureSignatureError, "the token is not valid yet"),
     (jwt.InvalidAudienceError, "the token is for another audience"),
     (jwt.InvalidIssuerError, "the token is by another issuer"),
-    (jwt.InvalidAlgorithmError, f"the token's algorithm is not one of {', '.join(ALGORITHMS)}"),
-    (jwt.MissingRequiredClaimError, "the token lacks `sub` or `exp`"),
+    (jwt.MissingRequiredClaimError, "the token lacks `exp`, or an `iss` or `aud` that is wanted"),
+    (jwt.exceptions.InvalidSubjectError, "the token's `sub` is no text"),
     (jwt.InvalidSignatureError, "the token's signature is wrong"),
-    (jwt.PyJWTError, "not a JSON Web Token"),
+    (jwt.PyJWTError, _NO_TOKEN),
 )
 
 
-class Verifier:
-    """Checks tokens against one secret, and the issuer and audience where they are set."""
+class KeyUnknown(TokenRefused):
+    """No key is known by the token's key id; a fetch may bring it."""
 
-    def __init__(self, secret: str, *, issuer: str | None, audience: str | None) -> None:
-        self._secret = secret
+    def __init__(self, key_id: str) -> None:
+        super().__init__("the token is signed with an unknown key")
+        self.key_id = key_id
+
+
+class Verifier:
+    """Checks tokens against one secret (HS256) or one key set (RS256, ES256), never both; and the
+    issuer and audience where they are set."""
+
+    def __init__(
+        self,
+        keys: str | RemoteKeys,
+        *,
+        issuer: str | None,
+        audience: str | None,
+        claims: ClaimNames | None = None,
+    ) -> None:
+        self._keys = keys
+        self._algorithms = ("HS256",) if isinstance(keys, str) else keys.algorithms
         self._issuer = issuer
         self._audience = audience
+        self._claims = claims or ClaimNames()
+
+    @property
+    def remote_keys(self) -> RemoteKeys | None:
+        """The key set, where keys come from a URL."""
+        return None if isinstance(self._keys, str) else self._keys
 
     def verify(self, token: str) -> Identity:
-        """Whom the token names. Raises `TokenRefused`."""
+        """Whom the token names, at once.
+
+        Raises `TokenRefused`; as `KeyUnknown` when `identify` may still find the key.
+        """
         try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=list(ALGORITHMS),
-                issuer=self._issuer,
-                audience=self._audience,
-                options={
-                    "require": ["exp", "sub"],
-                    "verify_aud": self._audience is not None,
-                },
-            )
+            return self._verified(token)
         except jwt.PyJWTError as error:
             reason = next(text for kind, text in _REASONS if isinstance(error, kind))
             expired = isinstance(error, jwt.ExpiredSignatureError)
             raise TokenRefused(reason, expired=expired) from None
         except (ValueError, TypeError, OverflowError, RecursionError):
             # What PyJWT and the JSON parser below it let through of hostile tokens.
-            raise TokenRefused(_REASONS[-1][1]) from None
-        return _identity(claims)
+            raise TokenRefused(_NO_TOKEN) from None
 
+    async def identify(self, token: str) -> Identity:
+        """Whom the token names; has the keys fetched when its key isn't known.
 
-def _identity(claims: dict[str, Any]) -> Identity:
-    user_id = _id(claims["sub"], "sub")
-    nested = claims.get("o")
-    organization = claims.get("org_id") or (nested.get("id") if isinstance(nested, dict) else None)
-    return Identity(
-        user_id=user_id,
-        organization_id=_id(organization, "org_id") if organization is not None else user_id,
-        scopes=_scopes(claims.get("scope")),
-        expires_in=float(claims["exp"]) - time.time(),
-    )
+        Raises `TokenRefused`, or `KeysUnavailable` when that can't be told now.
+        """
+        try:
+            return self.verify(token)
+        except KeyUnknown as error:
+            assert not isinstance(self._keys, str)
+            await self._keys.look_for(error.key_id)
+        return self.verify(token)
 
+    def _verified(self, token: str) -> Identity:
+        header = jwt.get_unverified_header(token)
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str) or algorithm not in self._algorithms:
+            known = ", ".join(self._algorithms)
+            raise TokenRefused(f"the token's algorithm is not one of {known}")
+        claims = jwt.decode(
+            token,
+            self._key(header, algorithm),
+            algorithms=[algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=CLOCK_SKEW_SECONDS,
+            options={"require": ["exp"], "verify_aud": self._audience is not None},
+        )
+        return identity_of(claims, self._claims)
 
-def _id(value: object, claim: str) -> str:
-    # Ids become keys and rows: Postgres' text has no NUL, and lone surrogates have no UTF-8.
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARACTERS or "\0" in value:
-        raise TokenRefused(f"`{claim}` is no text of 1 to {MAX_ID_CHARACTERS} characters")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise TokenRefused(f"`{claim}` is not valid Unicode") from None
-    return value
-
-
-def _scopes(value: object) -> frozenset[str]:
-    if value is None:
-        return DEFAULT_SCOPES
-    if not isinstance(value, str):
-        raise TokenRefused("`scope` is no text")
-    return frozenset(value.split())
+    def _key(self, header: dict[str, Any], algorithm: str) -> Any:
+        if isinstance(self._keys, str):
+            return self._keys
+        key_id = header.get("kid")
+        if not isinstance(key_id, str):
+            raise TokenRefused("the token's header lacks `kid`")
+        key = self._keys.find(key_id, algorithm)
+        if key is None:
+            if self._keys.knows(key_id):
+                raise TokenRefused("the token's algorithm is not its key's")
+            raise KeyUnknown(key_id)
+        return key

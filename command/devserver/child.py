@@ -21,7 +21,17 @@ STOP = (StopStep(signal.SIGTERM, 30.0), StopStep(signal.SIGTERM, 10.0))
 
 
 # The dev server signs its tokens itself; these would make the gateway refuse them.
-_NOT_FOR_CHILDREN = frozenset({"METER_JWKS_URL", "METER_JWT_ISSUER", "METER_JWT_AUDIENCE"})
+_NOT_FOR_CHILDREN = frozenset(
+    {
+        "METER_JWKS_URL",
+        "METER_JWKS_REFRESH_SECONDS",
+        "METER_JWT_ISSUER",
+        "METER_JWT_AUDIENCE",
+        "METER_JWT_USER_CLAIM",
+        "METER_JWT_ORG_CLAIM",
+        "METER_JWT_SCOPE_CLAIM",
+    }
+)
 
 
 def _inherited() -> dict[str, str]:

@@ -14,6 +14,7 @@ import pytest
 
 from command.embedded import EmbeddedPostgres, EmbeddedValkey
 from command.embedded.files import free_port
+from gateway.settings import GatewaySettings
 from tests.command.devrun import DevRun, meter
 from tests.command.processes import alive, mentioning, within
 
@@ -168,6 +169,15 @@ def test_servers_named_by_environment_are_used_and_left_alone(
     assert dev.stop() == 0
     assert valkey_server.running
     assert postgres_server.running
+
+
+def test_how_tokens_are_signed_elsewhere_is_nothing_to_its_gateway(dev: DevRun) -> None:
+    names = [str(field.alias) for field in GatewaySettings.model_fields.values()]
+    exported = {name: "x" for name in names if name.startswith(("METER_JWT_", "METER_JWKS_"))}
+    assert len(exported) >= 8
+    dev.start(**exported).ready()
+    assert [note for note in dev.notes if "has" in note] == ["gateway has METER_JWT_SECRET"]
+    assert len(dev.state["jwt_secret"]) >= 32
 
 
 def test_a_second_start_is_quick(dev: DevRun) -> None:

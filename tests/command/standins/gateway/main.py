@@ -28,6 +28,9 @@ class Server(socketserver.ThreadingTCPServer):
 def run() -> None:
     """What `meter gateway` calls."""
     note("gateway start")
+    for name in sorted(os.environ):
+        if name.startswith(("METER_JWT_", "METER_JWKS_")):
+            note(f"gateway has {name}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print("2026-01-01 00:00:00,000 INFO gateway routine", file=sys.stderr)
     print("2026-01-01 00:00:00,000 ERROR gateway something is wrong", file=sys.stderr)
