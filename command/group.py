@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, Entry] = {
     "migrate": Entry("command.migrate", "Bring the Postgres schema up to date, then end."),
     "token": Entry("command.token", "Print a token for the running dev server."),
     "limits": Entry("command.limits", "Set and show the limits of organizations and members."),
+    "sessions": Entry("command.sessions", "List live sessions of all organizations, and stop one."),
     "simulate": Entry("command.simulate", "Record with many sessions at once, and check the sums."),
 }
 

@@ -8,14 +8,21 @@ from dataclasses import dataclass
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.admin_sessions import AdminSessions
+from gateway.api import answer_http_error, api_middleware
 from gateway.check_limit import LimitChecker
 from gateway.counter import Counter
+from gateway.jwks import RemoteKeys
 from gateway.metrics import Metrics
 from gateway.opener import Opener
+from gateway.operators import Operators
+from gateway.ops_pages import OperatorPages
+from gateway.ops_socket import OperatorSockets
 from gateway.pages import routes as page_routes
 from gateway.problems import Problem, answer_problem
 from gateway.record import PING_SECONDS, RecordContext, Recorders
@@ -48,19 +55,20 @@ class Parts:
     watchers: Watchers
     dashboards: Dashboards
     limit_checker: LimitChecker
+    operators: Operators
+    operator_pages: OperatorPages
+    operator_sockets: OperatorSockets
 
 
 def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage) -> Parts:
     """Wire a gateway's parts together."""
     metrics = Metrics()
-    counter = Counter(ledger, storage, metrics, settings.batch_seconds)
+    counter = Counter(
+        ledger, storage, metrics, settings.batch_seconds, settings.stop_wait_seconds
+    )
     context = RecordContext(
         counter=counter,
-        verifier=Verifier(
-            settings.jwt_secret.get_secret_value(),
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
-        ),
+        verifier=_verifier(settings),
         metrics=metrics,
         times=settings.times,
         rules=settings.rules,
@@ -69,6 +77,8 @@ def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage) -> 
     )
     opener = Opener(ledger, storage)
     watchers = Watchers(ledger, opener)
+    operators = Operators(ledger, storage)
+    operator_pages = OperatorPages(operators)
     return Parts(
         ledger=ledger,
         storage=storage,
@@ -79,6 +89,25 @@ def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage) -> 
         watchers=watchers,
         dashboards=Dashboards(context, watchers),
         limit_checker=LimitChecker(ledger, opener, context.verifier),
+        operators=operators,
+        operator_pages=operator_pages,
+        operator_sockets=OperatorSockets(context, operators, operator_pages),
+    )
+
+
+def _verifier(settings: GatewaySettings) -> Verifier:
+    secret, url = settings.jwt_secret, settings.jwks_url
+    keys: str | RemoteKeys
+    if secret is not None:
+        keys = secret.get_secret_value()
+    else:
+        assert url is not None  # the settings have one of the two
+        keys = RemoteKeys(url.get_secret_value(), refresh_seconds=settings.jwks_refresh_seconds)
+    return Verifier(
+        keys,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        claims=settings.claim_names,
     )
 
 
@@ -104,6 +133,7 @@ def server_config(parts: Parts, host: str, port: int) -> uvicorn.Config:
 
 def build_app(parts: Parts) -> Starlette:
     """The ASGI application: all but `/v1/record`, which `server_config` sees to."""
+    keys = parts.context.verifier.remote_keys
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -111,8 +141,11 @@ def build_app(parts: Parts) -> Starlette:
             running = [
                 group.create_task(parts.counter.run()),
                 group.create_task(parts.watchers.run()),
+                group.create_task(parts.operator_pages.run()),
                 group.create_task(_ticks(parts)),
             ]
+            if keys is not None:
+                running.append(group.create_task(keys.run()))
             yield
             parts.recorders.close()
             await parts.counter.settle(SETTLE_SECONDS)
@@ -125,9 +158,16 @@ def build_app(parts: Parts) -> Starlette:
         Route("/metrics", _metrics(parts)),
         parts.dashboards.route(),
         parts.limit_checker.route(),
+        parts.operator_sockets.route(),
+        *AdminSessions(parts.operators, parts.context.verifier).routes(),
         *page_routes,
     ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={Problem: answer_problem})
+    return Starlette(
+        routes=routes,
+        middleware=api_middleware(parts.context.allowed_origins),
+        lifespan=lifespan,
+        exception_handlers={Problem: answer_problem, HTTPException: answer_http_error},
+    )
 
 
 async def _ticks(parts: Parts) -> None:
@@ -136,6 +176,7 @@ async def _ticks(parts: Parts) -> None:
         try:
             parts.recorders.tick()
             parts.dashboards.tick()
+            parts.operator_sockets.tick()
         except Exception:
             logger.exception("a connection's tick failed")
 
@@ -161,6 +202,8 @@ def _readyz(parts: Parts) -> Callable[[Request], Awaitable[Response]]:
             "redis": ledger,
             "postgres": storage,
         }
+        if (keys := parts.context.verifier.remote_keys) is not None:
+            checks["jwks"] = "ok" if keys.available else "unavailable"
         ready = all(state == "ok" for state in checks.values())
         body = {"status": "ready" if ready else "not_ready", "checks": checks}
         return JSONResponse(body, 200 if ready else 503)

@@ -50,6 +50,7 @@ class DrainingServer(uvicorn.Server):
             await asyncio.gather(
                 self._parts.recorders.drain(self._drain_seconds),
                 self._parts.dashboards.drain(self._drain_seconds),
+                self._parts.operator_sockets.drain(self._drain_seconds),
             )
             await self._parts.counter.settle(self._drain_seconds + 5.0)
         finally:

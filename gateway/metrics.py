@@ -16,6 +16,9 @@ class Metrics:
         self.dashboards = Gauge(
             "meter_dashboards", "Open dashboard connections.", registry=self.registry
         )
+        self.operators = Gauge(
+            "meter_operators", "Open operators' connections.", registry=self.registry
+        )
         self.seconds = Counter(
             "meter_seconds_counted", "Seconds counted for the first time.", registry=self.registry
         )

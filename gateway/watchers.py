@@ -1,20 +1,16 @@
-"""Who watches an account, and what they see: read once a second, however many watch.
-
-Level-triggered: each reading gives the account's present state, and replaces the one before. So
-nothing hangs on a message that might be missed, and a slow reader costs no more than a quick one.
-"""
+"""Who watches an account, and what they see: read once a second, however many watch."""
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from gateway.feed import PERIOD_SECONDS, View
+from gateway.feed import View
 from gateway.opener import Opener
+from gateway.rounds import Rounds, Watcher
 from meter.ledger.types import (
     ActiveSession,
     Coldness,
@@ -25,7 +21,7 @@ from meter.ledger.types import (
     StorageUnavailable,
 )
 from meter.messages import Usage
-from meter.usage import is_exhausted, usage_of
+from meter.usage import usage_of
 from meter.usage_messages import LiveSession, UsageState, encode
 
 logger = logging.getLogger(__name__)
@@ -44,33 +40,11 @@ class LookingLedger(Protocol):
     async def look(self, items: list[LookItem]) -> list[Look]: ...
 
 
-class Watcher:
-    """One who watches. Only the newest view is kept; `shown` is the one it is done with."""
-
-    def __init__(self) -> None:
-        self.shown: View | None = None
-        self._view: View | None = None
-        self._news = asyncio.Event()
-
-    def show(self, view: View) -> None:
-        """The account was read. A view that is the same object as before is no news."""
-        if view is not self.shown:
-            self._view = view
-            self._news.set()
-
-    async def news(self) -> View:
-        """The newest view, once there is one that isn't `shown`."""
-        await self._news.wait()
-        self._news.clear()
-        assert self._view is not None
-        return self._view
-
-
 @dataclass(slots=True)
 class Room:
     """The watchers of an organization, by user, and what they saw last."""
 
-    watchers: dict[str, set[Watcher]] = field(default_factory=dict)
+    watchers: dict[str, set[Watcher[View]]] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
 
 
@@ -82,16 +56,16 @@ class Watchers:
         self._opener = opener
         self._rooms: dict[str, Room] = {}
         self._wanted: dict[Account, None] = {}  # of which nobody has a view yet
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(self._round)
         self._seeding: dict[Account, asyncio.Task[None]] = {}
         self._seeded: set[Account] = set()  # since the last tick
         self._seed_slots = asyncio.Semaphore(SEEDING_AT_ONCE)
         self._away = False
 
     @contextmanager
-    def watch(self, organization_id: str, user_id: str) -> Iterator[Watcher]:
+    def watch(self, organization_id: str, user_id: str) -> Iterator[Watcher[View]]:
         """A watcher, for as long as the block lasts."""
-        watcher = Watcher()
+        watcher: Watcher[View] = Watcher()
         room = self._rooms.setdefault(organization_id, Room())
         room.watchers.setdefault(user_id, set()).add(watcher)
         view = room.views.get(user_id)
@@ -104,7 +78,7 @@ class Watchers:
         finally:
             self._leave(organization_id, user_id, watcher)
 
-    def _leave(self, organization_id: str, user_id: str, watcher: Watcher) -> None:
+    def _leave(self, organization_id: str, user_id: str, watcher: Watcher[View]) -> None:
         room = self._rooms[organization_id]
         room.watchers[user_id].discard(watcher)
         if not room.watchers[user_id]:
@@ -116,34 +90,21 @@ class Watchers:
 
     def _want(self, account: Account) -> None:
         self._wanted[account] = None
-        self._wake.set()
+        self._rounds.wake()
 
     # Reading ----------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Read for ever: all once a second, and at once what somebody begins to watch."""
-        tick = time.monotonic()
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(tick - time.monotonic(), 0)):
-                    await self._wake.wait()
-            self._wake.clear()
-            now = time.monotonic()
-            if now >= tick:
-                tick += PERIOD_SECONDS
-                if tick <= now:  # far too late: don't catch up
-                    tick = now + PERIOD_SECONDS
-                self._seeded.clear()
-                accounts = self._all()
-            else:
-                accounts = _by_organization(self._wanted)
-            self._wanted.clear()
-            try:
-                await self._read(accounts)
-            except Exception:
-                logger.exception("reading goes on after")
-            if self._away:  # then nobody is let in between the ticks either
-                await asyncio.sleep(max(tick - time.monotonic(), 0))
+        await self._rounds.run()
+
+    async def _round(self, everything: bool) -> bool:
+        if everything:
+            self._seeded.clear()
+        accounts = self._all() if everything else _by_organization(self._wanted)
+        self._wanted.clear()
+        await self._read(accounts)
+        return not self._away
 
     def _all(self) -> dict[str, list[str]]:
         return {organization: list(room.watchers) for organization, room in self._rooms.items()}
@@ -197,7 +158,7 @@ class Watchers:
             frames[usage] = _frame(usage, look)
         view = room.views.get(user_id)
         if view is None or view.frame != frames[usage]:
-            view = View(usage, standing.period, is_exhausted(standing), frames[usage])
+            view = View(standing, frames[usage])
             room.views[user_id] = view
         for watcher in watchers:
             watcher.show(view)
