@@ -13,6 +13,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import Protocol, TypeVar
 
+from gateway.aftercare import Aftercare, Patient
+from gateway.alerter import Alerter
 from gateway.metrics import Metrics
 from gateway.opener import Opener
 from gateway.session import RecorderSession
@@ -28,10 +30,12 @@ from meter.ledger.types import (
     OpenRequest,
     SessionKey,
     SessionState,
+    Standing,
     Storage,
     StorageUnavailable,
     StoredSession,
 )
+from meter.usage import is_limited
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +60,8 @@ class LedgerCalls(Protocol):
 
     async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None: ...
 
+    async def note_told(self, key: SessionKey, told: str) -> None: ...
+
     async def seed_account(self, figures: AccountFigures) -> int: ...
 
     async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool: ...
@@ -76,12 +82,20 @@ class Counter:
     """One a gateway process."""
 
     def __init__(
-        self, ledger: LedgerCalls, storage: Storage, metrics: Metrics, tick_seconds: float = 0.05
+        self,
+        ledger: LedgerCalls,
+        storage: Storage,
+        metrics: Metrics,
+        tick_seconds: float = 0.05,
+        stop_wait_seconds: float = 0.0,
     ) -> None:
         self._ledger = ledger
         self._metrics = metrics
         self._tick_seconds = tick_seconds
         self._opener = Opener(ledger, storage)
+        self._alerter = Alerter(storage)
+        self._stop_wait_seconds = stop_wait_seconds
+        self.aftercare = Aftercare(ledger, self._opener)
         self._queue: dict[Speaker, None] = {}
         self._speakers: dict[str, Speaker] = {}
         self._keepsakes = Keepsakes()
@@ -118,7 +132,9 @@ class Counter:
             if not session.opening:
                 return  # the client left before its turn came
             try:
-                answer = await self._opener.open(request, self._known_state(session_id))
+                answer = await self._opener.open(
+                    request, self._known_state(session_id), session.claimed_origin
+                )
             except (LedgerUnavailable, StorageUnavailable) as error:
                 logger.warning("a session could not be opened: %s", error)
                 session.unavailable()
@@ -157,9 +173,24 @@ class Counter:
                 state = await self._ledger.close(session.key, reason)
             except LedgerUnavailable as error:
                 logger.warning("a session could not be ended yet: %s", error)
+        if state is not None and (patient := self._look_after(session, reason)) is not None:
+            # Its recorder keeps its seconds, too, as long as it isn't told of the end: so that
+            # waits for Postgres, though not for ever.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._stop_wait_seconds):
+                    await patient.durable.wait()
         session.ended(state)
         speaker.perform()
         self.forget(speaker)
+
+    def _look_after(self, session: RecorderSession, reason: EndReason) -> Patient | None:
+        """Keep what an ended session counted until it is durable."""
+        seconds, request, state = session.tally.undurable, session.request, session.state
+        if not seconds or request is None or state is None:
+            return None
+        patient = Patient(request, state, reason, seconds, time.monotonic())
+        self.aftercare.admit(patient)
+        return patient
 
     def forget(self, speaker: Speaker) -> None:
         """A connection is gone; its session stays known until it has nothing left to do."""
@@ -188,6 +219,8 @@ class Counter:
                 logger.exception("counting goes on after")
                 await asyncio.sleep(RETRY_SECONDS)
             now = time.monotonic()
+            if self.aftercare.is_due(now):
+                self.spawn(self.aftercare.look(now))
             if now - ticked >= SESSION_TICK_SECONDS:
                 ticked = now
                 self._tick(now)
@@ -269,14 +302,32 @@ class Counter:
     def _answer(self, speaker: Speaker, reply: Counted, now: float) -> None:
         session = speaker.session
         if reply.status is CountStatus.COUNTED or not self._curable(speaker, reply):
+            told = session.tally.told
             session.counted(reply, now)
+            if session.tally.told is not told:
+                self.spawn(self._note_told(session))
+            if reply.standing is not None and is_limited(reply.standing):
+                self._alert(session, reply.standing)
         else:
             session.not_counted()
             self._recover(speaker, lambda: self._cure(session, reply.status))
         if session.outbox:
             speaker.perform()
+        if reply.status is CountStatus.ENDED and not self._curable(speaker, reply):
+            self._look_after(session, EndReason(reply.end_reason))
         if not speaker.connected:
             self.forget(speaker)
+
+    def _alert(self, session: RecorderSession, standing: Standing) -> None:
+        assert session.identity is not None
+        identity = session.identity
+        if self._alerter.notice(identity.organization_id, identity.user_id, standing):
+            self.spawn(self._alerter.note())
+
+    async def _note_told(self, session: RecorderSession) -> None:
+        """So that another gateway doesn't repeat it. If it can't be noted, one may be repeated."""
+        with suppress(LedgerUnavailable):
+            await self._ledger.note_told(session.key, session.tally.told.text)
 
     # After a loss -----------------------------------------------------------------------------
 

@@ -29,9 +29,10 @@ class Peer:
         self.closed: int | None = None
         self._counter = counter
 
-    def start(self) -> None:
-        """`start` comes."""
-        self._frame(f'{{"type":"start","token":"t","session_id":"{self.session_id}"}}')
+    def start(self, origin: int | None = None) -> None:
+        """`start` comes, with an origin when the recorder was told one before."""
+        claim = "" if origin is None else f',"origin":{origin}'
+        self._frame(f'{{"type":"start","token":"t","session_id":"{self.session_id}"{claim}}}')
 
     def hear(self, first: int, last: int) -> None:
         """A heartbeat comes."""
@@ -85,9 +86,9 @@ class World:
         self.counter = self.another()
         self.owners = iter(range(1, 1_000_000))
 
-    def another(self) -> Counter:
+    def another(self, stop_wait_seconds: float = 0.0) -> Counter:
         """A second gateway on the same ledger."""
-        return Counter(self.ledger, self.storage, Metrics(), tick_seconds=0.001)
+        return Counter(self.ledger, self.storage, Metrics(), 0.001, stop_wait_seconds)
 
     async def session(self, number: int = 1, counter: Counter | None = None) -> Peer:
         """A session; a new one started an hour ago, by the ledger's clock."""

@@ -33,7 +33,13 @@ def token(organization: str, user: str = "alice", **claims: object) -> str:
 
 def settings(**variables: object) -> GatewaySettings:
     """Settings with the environment's names; those that don't matter here are made up."""
-    defaults = {"DATABASE_URL": "none", "REDIS_URL": "none", "METER_JWT_SECRET": SECRET, "PORT": 0}
+    defaults = {
+        "DATABASE_URL": "none",
+        "REDIS_URL": "none",
+        "METER_JWT_SECRET": SECRET,
+        "PORT": 0,
+        "METER_STOP_WAIT_SECONDS": 0,  # there is no flusher
+    }
     return GatewaySettings.model_validate(defaults | variables)
 
 

@@ -1,0 +1,110 @@
+"""The last seconds of ended sessions, which for a while only the ledger and the gateway have."""
+
+import asyncio
+
+import pytest
+
+from gateway import aftercare
+from meter.codes import EndReason
+from tests.gateway.counting import World, until
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aftercare, "LOOK_SECONDS", 0.01)
+
+
+async def test_a_ledger_that_is_emptied_after_the_end_gets_the_seconds_back(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    peer.leave()
+    world.ledger.wipe()
+    await until(lambda: world.seconds() == set(range(10)))
+    entry = world.ledger.entries[peer.session_id]
+    await until(lambda: entry.state.end_reason == "stopped")
+
+
+async def test_a_ledger_that_is_away_meanwhile_gets_them_when_it_is_back(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    world.ledger.down = True
+    await asyncio.sleep(0.05)
+    world.ledger.wipe()
+    world.ledger.down = False
+    await until(lambda: world.seconds() == set(range(10)))
+
+
+async def test_what_was_durable_in_part_is_not_counted_twice(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 4)
+    await until(lambda: not peer.session.tally.waiting)
+    world.ledger.flush(world.storage)
+    peer.hear(5, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    world.ledger.wipe()
+    await until(lambda: world.seconds() == set(range(10)))
+    await until(lambda: world.ledger.entries[peer.session_id].state.end_reason == "stopped")
+    assert world.ledger.used == 10
+
+
+async def test_a_session_that_an_operator_ended_is_kept_too(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    world.ledger.end(peer.session_id, EndReason.ADMIN)
+    peer.hear(10, 10)
+    await until(lambda: peer.closed == 4503)
+    world.ledger.wipe()
+    await until(lambda: world.seconds() == set(range(10)))
+    await until(lambda: world.ledger.entries[peer.session_id].state.end_reason == "admin")
+
+
+async def test_a_recorder_is_told_of_the_end_once_all_is_durable_or_the_wait_is_over(
+    world: World,
+) -> None:
+    patient_counter = world.another(stop_wait_seconds=0.3)
+    running = asyncio.create_task(patient_counter.run())
+    first, second = [await world.session(number, patient_counter) for number in (1, 2)]
+    for peer in (first, second):
+        peer.hear(0, 9)
+    await until(lambda: not first.session.tally.waiting)
+    first.stop()
+    await asyncio.sleep(0.1)
+    assert first.closed is None
+    world.ledger.flush(world.storage)
+    await until(lambda: first.closed == 1000, 0.25)
+    second.hear(10, 11)
+    second.stop()
+    await asyncio.sleep(0.1)
+    assert second.closed is None
+    await until(lambda: second.closed == 1000)
+    running.cancel()
+
+
+async def test_nothing_is_kept_once_it_is_durable(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    assert len(world.counter.aftercare) == 1
+    world.ledger.flush(world.storage)
+    await until(lambda: len(world.counter.aftercare) == 0)
+    world.ledger.wipe()
+    await asyncio.sleep(0.05)
+    assert world.seconds() == set()
+
+
+async def test_what_postgres_has_as_ended_is_not_opened_again(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    world.ledger.flush(world.storage)
+    world.ledger.wipe()
+    await until(lambda: len(world.counter.aftercare) == 0)
+    assert world.seconds() == set()
