@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, Entry] = {
     "migrate": Entry("command.migrate", "Bring the Postgres schema up to date, then end."),
     "token": Entry("command.token", "Print a token for the running dev server."),
     "limits": Entry("command.limits", "Set and show the limits of organizations and members."),
+    "plans": Entry("command.plans", "List the plans, and give an organization one."),
+    "bill": Entry("command.bill", "Show what an organization is billed for a period."),
     "sessions": Entry("command.sessions", "List live sessions of all organizations, and stop one."),
     "simulate": Entry("command.simulate", "Record with many sessions at once, and check the sums."),
 }

@@ -1,33 +1,19 @@
-"""`meter limits set` and `meter limits show`."""
+"""`meter limits set`, `meter limits show` and `meter limits cycle`."""
 
-import asyncio
-import os
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Literal
 
 import typer
 
 from command.cli import new_app
 from command.errors import CommandError
+from command.postgres import Data, Organization, ask, database_url
 
 app = new_app()
-
-Result = TypeVar("Result")
-
-Organization = Annotated[str, typer.Argument(metavar="ORG", help="The organization's id.")]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        help="The data directory of a running dev server. Without it: DATABASE_URL, or else the "
-        "dev server on .meter."
-    ),
-]
 
 
 @app.callback()
 def limits() -> None:
-    """Monthly limits of organizations and their members.
+    """Monthly limits of organizations and their members, and when their months begin.
 
     A limit is a month's recording. Of an organization's and a member's, the one with less room
     holds. Live sessions see a change within 2 seconds.
@@ -56,12 +42,12 @@ def set_(
     seconds = _seconds(minutes, hours, unlimited)
     if not org or user == "":
         raise CommandError("an organization's and a user's id can't be empty", 2)
-    url = _database_url(data)
+    url = database_url(data)
 
     from command.limits_display import amount
     from persistence.limits import set_limit
 
-    _ask(set_limit(url, org, user, seconds))
+    ask(set_limit(url, org, user, seconds))
     whose = f"{user} in {org}" if user is not None else org
     typer.echo(
         f"{whose}: {amount(seconds)} a month" if seconds is not None else f"{whose}: unlimited"
@@ -74,21 +60,77 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     data: Data = None,
 ) -> None:
-    """Show an organization's limit, what it used this month and what remains, and its members'.
+    """Show an organization's limit, what it used this period and what remains, and its members'.
 
     What is used is what Postgres holds: the minute that live sessions are in is not in it yet.
     """
-    url = _database_url(data)
+    url = database_url(data)
 
     from command.limits_display import show_limits
     from persistence.limits import load_limits
 
-    found = _ask(load_limits(url, org))
+    found = ask(load_limits(url, org))
     if found is None:
         raise CommandError(
             f"{org} has no limit and never recorded; `meter limits set` gives it a limit"
         )
     show_limits(found, as_json=json)
+
+
+@app.command()
+def cycle(
+    org: Organization,
+    time_zone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Turn at this zone's midnight: Europe/Paris.")
+    ] = None,
+    calendar: Annotated[
+        bool, typer.Option("--calendar", help="Turn on the first of each month.")
+    ] = False,
+    anniversary: Annotated[
+        bool,
+        typer.Option("--anniversary", help="Turn on the day of the month the subscription began."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the periods as JSON.")] = False,
+    data: Data = None,
+) -> None:
+    """Set when an organization's periods turn, or without an option show it.
+
+    The present period ends when it was to end; a change holds from the next one on. An organization
+    that isn't known yet is made.
+    """
+    if not org:
+        raise CommandError("an organization's id can't be empty", 2)
+    if calendar and anniversary:
+        raise CommandError("give one of --calendar and --anniversary", 2)
+    if time_zone is not None:
+        _check_zone(time_zone)
+    url = database_url(data)
+
+    from command.limits_display import show_periods
+    from persistence.periods import NoSubscription, set_cycle
+
+    kind: Literal["calendar", "anniversary"] | None = "calendar" if calendar else None
+    try:
+        periods = ask(set_cycle(url, org, time_zone, "anniversary" if anniversary else kind))
+    except NoSubscription as error:
+        raise CommandError(
+            f"{org} has no subscription whose start periods could follow; until it gets one (in "
+            "user_subscriptions), they are calendar months"
+        ) from error
+    show_periods(periods, as_json=json)
+
+
+def _check_zone(name: str) -> None:
+    from difflib import get_close_matches
+    from zoneinfo import available_timezones
+
+    from meter.periods import UnknownTimeZone, time_zone
+
+    try:
+        time_zone(name)
+    except UnknownTimeZone as error:
+        near = get_close_matches(name, available_timezones(), 1)
+        raise CommandError(f"{error}" + (f"; is it {near[0]}?" if near else ""), 2) from error
 
 
 def _seconds(minutes: str | None, hours: str | None, unlimited: bool) -> int | None:
@@ -103,24 +145,3 @@ def _seconds(minutes: str | None, hours: str | None, unlimited: bool) -> int | N
         return None if hours is None else limit_seconds(hours, SECONDS_AN_HOUR)
     except BadLimit as error:
         raise CommandError(str(error), 2) from error
-
-
-def _database_url(data: Path | None) -> str:
-    from command.devserver.state import read_dev_state
-
-    url = os.environ.get("DATABASE_URL")
-    if data is None and url:
-        return url
-    return read_dev_state(data or Path(".meter")).database_url
-
-
-def _ask(question: Coroutine[Any, Any, Result]) -> Result:
-    from meter.ledger.types import StorageUnavailable
-    from persistence.errors import RowsRefused
-
-    try:
-        return asyncio.run(question)
-    except StorageUnavailable as error:
-        raise CommandError(f"the database doesn't answer: {error}") from error
-    except RowsRefused as error:
-        raise CommandError(f"the database refused this: {error}") from error

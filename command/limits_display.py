@@ -1,14 +1,17 @@
-"""What `meter limits show` prints."""
+"""What `meter limits show` and `meter limits cycle` print."""
 
 import json
 import sys
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from meter.periods import BillingCycle, Period, time_zone
 from persistence.limits import LimitFigures, OrganizationLimits
+from persistence.periods import AccountPeriods
 
 NEARLY_USED = 0.9
 
@@ -40,8 +43,52 @@ def show_limits(limits: OrganizationLimits, *, as_json: bool) -> None:
     for user_id, figures in limits.members.items():
         table.add_row(Text(f"  {user_id}"), *_cells(figures))
     console = Console()
-    console.print(f"[dim]{limits.month:%B %Y}, UTC; as far as it is in Postgres[/]")
+    span = _span(limits.period, limits.time_zone)
+    console.print(f"[dim]{span}; as far as it is in Postgres[/]")
     console.print(table)
+
+
+def show_periods(periods: AccountPeriods, *, as_json: bool) -> None:
+    """Print them to stdout."""
+    places = (
+        ("present", periods.present, periods.present_cycle),
+        ("next", periods.next, periods.next_cycle),
+    )
+    if as_json:
+        document = {
+            "organization_id": periods.organization_id,
+            **{name: _period(period, cycle) for name, period, cycle in places},
+        }
+        sys.stdout.write(json.dumps(document) + "\n")
+        return
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    for heading in (periods.organization_id, "", ""):
+        table.add_column(Text(heading))
+    for name, period, cycle in places:
+        turns = f"turns on day {cycle.anchor_day} of each month"
+        table.add_row(f"{name} period", _span(period, cycle.zone), turns)
+    Console().print(table)
+
+
+def _period(period: Period, cycle: BillingCycle) -> dict[str, Any]:
+    return {
+        "period_start": period.start,
+        "period_end": period.end,
+        "time_zone": cycle.zone,
+        "anchor_day": cycle.anchor_day,
+    }
+
+
+def _span(period: Period, zone: str) -> str:
+    start, end = (_moment(second, zone) for second in (period.start, period.end))
+    return f"{start} to {end}, {zone}"
+
+
+def _moment(second: int, zone: str) -> str:
+    """A date, and the time where it isn't midnight there."""
+    moment = datetime.fromtimestamp(second, time_zone(zone))
+    day = f"{moment.day} {moment:%b %Y}"
+    return day if (moment.hour, moment.minute) == (0, 0) else f"{day} {moment:%H:%M}"
 
 
 def _cells(figures: LimitFigures) -> list[Text]:
@@ -62,6 +109,9 @@ def _document(limits: OrganizationLimits) -> dict[str, Any]:
     return {
         "organization_id": limits.organization_id,
         "month": limits.month.isoformat(),
+        "period_start": limits.period.start,
+        "period_end": limits.period.end,
+        "time_zone": limits.time_zone,
         **_figures(limits.organization),
         "members": [
             {"user_id": user_id, **_figures(figures)} for user_id, figures in limits.members.items()

@@ -92,7 +92,10 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
     console = Console()
     console.print(table)
     style, verdict = ("green", "exact") if outcome.exact else ("red", "NOT exact")
-    console.print(f"[{style}]{verdict}[/]: sent, counted and durable are to be the same")
+    wanted = "sent, counted and durable are to be the same"
+    if outcome.limited:
+        wanted = "counted and durable are to be the same; what was sent past the limit is refused"
+    console.print(f"[{style}]{verdict}[/]: {wanted}")
 
 
 def _lines(outcome: Outcome) -> list[tuple[str, str]]:

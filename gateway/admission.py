@@ -51,6 +51,11 @@ _NOT_OPENED = {
     OpenStatus.LIMIT_REACHED: Refusal(
         ErrorCode.LIMIT_REACHED, "no seconds are left in this period", CloseCode.LIMIT_REACHED
     ),
+    OpenStatus.TOO_MANY_SESSIONS: Refusal(
+        ErrorCode.TOO_MANY_SESSIONS,
+        "the account has as many live sessions as its plan allows; end one first",
+        CloseCode.TOO_MANY_SESSIONS,
+    ),
 }
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from meter import messages
 from meter.codes import EndReason
-from meter.ledger.types import UNLIMITED
-from meter.messages import Usage
-from meter.periods import Period
-from meter.thresholds import DEFAULT_THRESHOLDS, NOTHING_TOLD, tell
+from meter.ledger.types import Standing
+from meter.thresholds import NOTHING_TOLD
+from meter.usage import is_exhausted, warning_of
 from meter.usage_messages import encode
 
 # Accounts are read so often, give or take the other.
@@ -22,14 +21,13 @@ JITTER_SECONDS = 0.25
 class View:
     """An account as one of its users sees it, encoded once for all who watch."""
 
-    usage: Usage
-    period: Period
-    exhausted: bool
+    standing: Standing
     frame: str
 
 
 class Feed:
-    """One dashboard's. `grace_seconds` is what recorders are told with `stop`."""
+    """One dashboard's. `grace_seconds` is what recorders are told with `stop`, unless their plan
+    says another."""
 
     def __init__(self, grace_seconds: int) -> None:
         self._grace_seconds = grace_seconds
@@ -51,15 +49,14 @@ class Feed:
 
     def _news(self, view: View) -> list[messages.ServerMessage]:
         news: list[messages.ServerMessage] = []
-        usage = view.usage
-        limit = UNLIMITED if usage.limit_seconds is None else usage.limit_seconds
-        warning, self._told = tell(
-            self._told, view.period, usage.used_seconds, limit, DEFAULT_THRESHOLDS
-        )
+        warning, self._told = warning_of(view.standing, self._told)
         if warning is not None:
-            news.append(messages.Warning(warning.kind.value, warning.value, usage))
-        if view.exhausted and not self._stopped:
-            reason = EndReason.LIMIT_REACHED.value
-            news.append(messages.StopNotice(reason, -1, self._grace_seconds))
-        self._stopped = view.exhausted
+            news.append(warning)
+        exhausted = is_exhausted(view.standing)
+        if exhausted and not self._stopped:
+            grace_seconds = view.standing.terms.grace(self._grace_seconds)
+            news.append(
+                messages.StopNotice(EndReason.LIMIT_REACHED.value, -1, grace_seconds)
+            )
+        self._stopped = exhausted
         return news

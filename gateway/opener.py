@@ -19,10 +19,12 @@ from meter.ledger.types import (
     StorageUnavailable,
     StoredSession,
 )
-from meter.periods import around
 
 # Cold account, unknown session, then open; and all of it again if the ledger is emptied meanwhile.
 MAX_STEPS = 6
+
+# A session may have begun so long ago, as seconds may be so late.
+CLAIM_SECONDS = 86_400
 
 # Speaks for a session without keeping others from it.
 NOBODY = 0
@@ -54,15 +56,19 @@ class Opener:
         """Held by the one who opens this session now."""
         return self._turns.setdefault(session_id, asyncio.Lock())
 
-    async def open(self, request: OpenRequest, known: SessionState | None) -> Opened:
-        """Make a session or resume it, wherever it is known: in the ledger, in Postgres, or here
-        (`known`, of a session that came to no row yet)."""
+    async def open(
+        self, request: OpenRequest, known: SessionState | None, claimed_origin: int | None = None
+    ) -> Opened:
+        """Make a session or resume it, wherever it is known: in the ledger, in Postgres, here
+        (`known`, of a session that came to no row yet), or by its recorder alone, who claims that
+        it began at `claimed_origin`."""
         for _ in range(MAX_STEPS):
             answer = await self._ledger.open(request)
             if answer.status in (OpenStatus.ACCOUNT_COLD, OpenStatus.MEMBER_COLD):
                 await self.seed(request, with_live=answer.status is OpenStatus.ACCOUNT_COLD)
             elif answer.status is OpenStatus.ABSENT:
-                found = await self._find(request, known)
+                claimed = _claimed(request, claimed_origin, answer.server_time)
+                found = await self._find(request, known or claimed)
                 if isinstance(found, OpenStatus):
                     return Opened(found, answer.server_time)
                 request = found
@@ -123,8 +129,23 @@ class Opener:
         await asyncio.shield(task)
 
     async def _seed(self, organization_id: str, user_id: str, with_live: bool) -> None:
-        periods = around(int(time.time()))
         figures = await self._storage.load_account(
-            organization_id, user_id, periods, with_live=with_live
+            organization_id, user_id, int(time.time()), with_live=with_live
         )
         await self._ledger.seed_account(figures)
+
+
+def _claimed(request: OpenRequest, origin: int | None, server_time: float) -> SessionState | None:
+    """A session as its recorder remembers it: as one that was lost, so that resuming it is subject
+    to the account's limits."""
+    if origin is None or not server_time - CLAIM_SECONDS <= origin <= server_time:
+        return None
+    return SessionState(
+        key=request.key,
+        user_id=request.user_id,
+        kind=request.kind,
+        origin=origin,
+        revision=0,
+        ended_at=int(server_time),
+        end_reason=EndReason.LOST,
+    )

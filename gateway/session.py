@@ -25,6 +25,7 @@ from meter.ledger.types import (
 )
 from meter.messages import MessageError
 from meter.seconds import Range
+from meter.thresholds import Told
 from meter.usage import is_exhausted, is_limited, usage_of, warning_of
 
 # A session that says nothing asks for the account's standing this often, so that a stop or a new
@@ -47,6 +48,7 @@ class RecorderSession(ClientSide):
         super().__init__()
         self.identity: Identity | None = None
         self.request: OpenRequest | None = None
+        self.claimed_origin: int | None = None
         self.state: SessionState | None = None
         self.tally = Tally()
         self.owner = owner
@@ -171,6 +173,7 @@ class RecorderSession(ClientSide):
                 self._fail(admission.SCOPE_MISSING)
                 return
             self.request = admission.open_request(start, identity, self.owner)
+            self.claimed_origin = start.origin if isinstance(start.origin, int) else None
             self.outbox.append(Open(self.request))
         elif "record" not in identity.scopes or not identity.is_same_user(self.identity):
             self._error(ErrorCode.NOT_ALLOWED, "the token is of another user or scope")
@@ -196,9 +199,9 @@ class RecorderSession(ClientSide):
             return
         self.state = state = answer.session
         self.tally.start_from(state)
-        self._standing = answer.standing
         self._server_offset = answer.server_time - now
-        self._longest_until = state.origin + self._rules.max_session_seconds - self._server_offset
+        self._heed(answer.standing)
+        self.tally.told = Told.parse(answer.told)
         self._asked_at = now
         self.phase = Phase.LIVE
         self._send(
@@ -243,14 +246,13 @@ class RecorderSession(ClientSide):
         if reply.status is not CountStatus.COUNTED:
             self._ended_elsewhere(reply)
             return
-        self._standing = reply.standing
+        assert reply.standing is not None
+        self._heed(reply.standing)
         self._asked_at = now
         tally = self.tally
         asked = tally.counted(reply, self._earliest(now) if reply.too_late else 0)
-        if reply.in_future:
-            self._refused(ErrorCode.SECOND_IN_FUTURE)
-        if reply.too_late:
-            self._refused(ErrorCode.SECOND_TOO_LATE)
+        if reply.in_future or reply.too_late:
+            self._out_of_bounds(reply)
         if tally.pending:
             self._queue()
         if self.phase is Phase.OVER:
@@ -265,11 +267,25 @@ class RecorderSession(ClientSide):
         if news or now - self._acked_at >= self._ack_due_seconds:
             self._ack(through, now)
         if self.phase is Phase.LIVE:
-            if reply.standing is not None and is_limited(reply.standing):
+            if is_limited(reply.standing):
                 self._warn(reply.standing)
             self._check_bounds(reply.highest, now, reply.over_duration > 0)
         else:
             self._settle_phase()
+
+    def _heed(self, standing: Standing) -> None:
+        """How the account stands now; its plan may have changed."""
+        if self._standing is None or standing.terms is not self._standing.terms:
+            assert self.state is not None
+            longest = standing.terms.longest(self._rules.max_session_seconds)
+            self._longest_until = self.state.origin + longest - self._server_offset
+        self._standing = standing
+
+    def _out_of_bounds(self, reply: Counted) -> None:
+        if reply.in_future:
+            self._refused(ErrorCode.SECOND_IN_FUTURE)
+        if reply.too_late:
+            self._refused(ErrorCode.SECOND_TOO_LATE)
 
     def _earliest(self, now: float) -> int:
         assert self.state is not None
@@ -303,10 +319,12 @@ class RecorderSession(ClientSide):
             self._stop(EndReason.LIMIT_REACHED, last_second, now)
 
     def _stop(self, reason: EndReason, last_second: int, now: float) -> None:
+        assert self._standing is not None
+        grace_seconds = self._standing.terms.grace(self._times.stop_grace)
         self.phase = Phase.STOPPING
         self._end_reason = reason
-        self._deadline = now + self._times.stop_grace
-        self._send(messages.StopNotice(reason.value, last_second, self._times.stop_grace))
+        self._deadline = now + grace_seconds
+        self._send(messages.StopNotice(reason.value, last_second, grace_seconds))
 
     # Time -------------------------------------------------------------------------------------
 

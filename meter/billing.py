@@ -87,13 +87,16 @@ class BillingRule(Struct, frozen=True):
     increment: Increment = Increment(60, 60)
     rounding: Rounding = Rounding.PERIOD
 
-    def billed_seconds(self, sessions: Iterable[Session]) -> int:
-        """The billed seconds of a period, out of the exact ones of its sessions."""
+    def billed_seconds(self, sessions: Iterable[Session], adjusted: int = 0) -> int:
+        """The billed seconds of a period, out of the exact ones of its sessions, and of those that
+        were adjusted by hand: part of the sum, and of no session. Never below 0."""
         if self.rounding is Rounding.PERIOD:
-            return self.increment.billed_seconds(sum(session.seconds for session in sessions))
-        return sum(
+            total = sum(session.seconds for session in sessions) + adjusted
+            return self.increment.billed_seconds(max(total, 0))
+        billed = sum(
             self.increment.billed_seconds(session.seconds, session.earlier) for session in sessions
         )
+        return max(billed + adjusted, 0)
 
 
 def used_minutes(seconds: int) -> int:

@@ -42,6 +42,7 @@ class ErrorCode(StrEnum):
     TOKEN_REFUSED = "token_refused"
     NOT_ALLOWED = "not_allowed"
     SESSION_ENDED = "session_ended"
+    SESSION_NOT_FOUND = "session_not_found"
     TAKEN_OVER = "taken_over"
     LIMIT_REACHED = "limit_reached"
     TOO_MANY_SESSIONS = "too_many_sessions"

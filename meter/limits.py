@@ -2,6 +2,8 @@
 
 from decimal import Decimal, InvalidOperation
 
+UNLIMITED = -1  # a limit in seconds, or another bound, that there isn't
+
 SECONDS_A_MINUTE = 60
 SECONDS_AN_HOUR = 3600
 MAX_LIMIT_SECONDS = 10**9 * SECONDS_AN_HOUR  # as the database's columns have it

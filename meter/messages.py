@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from meter.codes import ErrorCode
 
@@ -21,12 +21,16 @@ Token = Annotated[str, Meta(min_length=1, max_length=MAX_FRAME_BYTES)]
 
 
 class Start(Struct, tag="start", tag_field="type", frozen=True):
-    """Opens a session, or resumes it when it is live (or was lost not long ago)."""
+    """Opens a session, or resumes it when it is live (or was lost not long ago).
+
+    `origin` is what an earlier `started` said: should nobody know the session any more, it goes on
+    from there."""
 
     token: Token
     session_id: UUID
     kind: Kind = "recording"
     metadata: dict[str, Any] = {}
+    origin: Second | UnsetType | None = UNSET
 
 
 class Heartbeat(Struct, tag="heartbeat", tag_field="type", frozen=True, gc=False):
@@ -105,7 +109,9 @@ def explain(frame: str | bytes, error: Exception, types: frozenset[str]) -> Mess
 
 
 class Usage(Struct, frozen=True):
-    """An account's figures in the present period, in seconds; times are epoch seconds."""
+    """An account's figures in the present period, in seconds; times are epoch seconds.
+
+    `used_seconds` are those of the limit, `overage_seconds` those past it that the plan bills."""
 
     used_seconds: int
     limit_seconds: int | None
@@ -114,6 +120,7 @@ class Usage(Struct, frozen=True):
     period_start: int
     period_end: int
     scope: str
+    overage_seconds: int = 0
 
 
 class Started(Struct, tag="started", tag_field="type", frozen=True):

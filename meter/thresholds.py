@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from meter.ledger.types import UNLIMITED
+from meter.limits import UNLIMITED
 from meter.periods import Period
 
 
@@ -23,6 +23,10 @@ class ThresholdKind(StrEnum):
 
     REMAINING_MINUTES = "remaining_minutes"
     PERCENT = "percent"
+
+
+_KINDS = {"m": ThresholdKind.REMAINING_MINUTES, "p": ThresholdKind.PERCENT}
+_LETTERS = {kind: letter for letter, kind in _KINDS.items()}
 
 
 class Threshold(Struct, frozen=True, cache_hash=True):
@@ -44,6 +48,16 @@ class Threshold(Struct, frozen=True, cache_hash=True):
         if self.kind is ThresholdKind.PERCENT:
             return -(-self.value * limit // 100)
         return limit - self.value * 60
+
+    @property
+    def text(self) -> str:
+        """In short: `m10`, `p90`."""
+        return f"{_LETTERS[self.kind]}{self.value}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Threshold":
+        """The inverse of `text`."""
+        return cls(_KINDS[text[0]], int(text[1:]))
 
 
 Thresholds = tuple[Threshold, ...]
@@ -103,12 +117,44 @@ def crossed(old_used: int, new_used: int, limit: int, thresholds: Thresholds) ->
     return between[-1] if between else None
 
 
+class Alert(Struct, frozen=True):
+    """An account has passed a threshold of its limit in a period: the organization, or with
+    `user_id` one member of it. Used and limit are in seconds, as when it was noticed."""
+
+    organization_id: str
+    user_id: str | None
+    period: Period
+    threshold: Threshold
+    used_seconds: int
+    limit_seconds: int
+
+
 class Told(Struct, frozen=True):
     """What one session, or one dashboard, needs no more warning of in a period: the thresholds
     it was told, and those that a more advanced one overtook."""
 
     period: Period | None = None
     thresholds: frozenset[Threshold] = frozenset()
+
+    @property
+    def text(self) -> str:
+        """As the ledger keeps it with a session: `1793491200-1796083200;m10,p90`."""
+        if self.period is None:
+            return ""
+        marks = ",".join(sorted(each.text for each in self.thresholds))
+        return f"{self.period.start}-{self.period.end};{marks}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Told":
+        """The inverse of `text`."""
+        if not text:
+            return NOTHING_TOLD
+        period, _, marks = text.partition(";")
+        start, _, end = period.partition("-")
+        return cls(
+            Period(int(start), int(end)),
+            frozenset(Threshold.parse(mark) for mark in marks.split(",") if mark),
+        )
 
 
 NOTHING_TOLD = Told()

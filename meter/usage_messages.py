@@ -3,6 +3,8 @@
 What a dashboard is sent besides is the recorder's: `warning`, `stop`, `drain` and `error`.
 """
 
+from typing import TypeVar
+
 import msgspec
 from msgspec import Struct
 
@@ -26,19 +28,26 @@ class Subscribe(Struct, tag="subscribe", tag_field="type", frozen=True):
 
 DashboardMessage = Subscribe | Refresh
 
+Message = TypeVar("Message")
+
 _TYPES = frozenset({"subscribe", "refresh"})
 _decoder: msgspec.json.Decoder[DashboardMessage] = msgspec.json.Decoder(DashboardMessage)
 
 
 def decode(frame: str) -> DashboardMessage:
     """Parse a dashboard's frame. Raises `MessageError`; its text never repeats the frame."""
+    return parse(frame, _decoder, _TYPES)
+
+
+def parse(frame: str, decoder: msgspec.json.Decoder[Message], types: frozenset[str]) -> Message:
+    """Parse a frame as one of the messages of these types. Raises `MessageError`."""
     data = frame.encode(errors="surrogatepass")
     if len(data) > MAX_FRAME_BYTES:
         raise MessageError(ErrorCode.BAD_MESSAGE, f"a frame holds at most {MAX_FRAME_BYTES} bytes")
     try:
-        return _decoder.decode(data)
+        return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise explain(data, error, _TYPES) from None
+        raise explain(data, error, types) from None
 
 
 class LiveSession(Struct, frozen=True, gc=False):
@@ -80,6 +89,8 @@ class LimitCheck(Struct, frozen=True):
     period_start: int
     period_end: int
     scope: str
+    overage_seconds: int = 0
+    overage_minutes: int = 0
 
 
 _encoder = msgspec.json.Encoder()

@@ -191,7 +191,7 @@ class Core:
 
     def opened(self, token: str, now: float) -> None:
         """A connection stands. Raises `InvalidStartError`."""
-        self._frames = [wire.start(token, self.session_id, self._kind, self._metadata)]
+        self._frames = [wire.start(token, self.session_id, self._kind, self._metadata, self.origin)]
         self.phase = Phase.STARTING
         self.drop = None
         self._last_error = None

@@ -60,12 +60,33 @@ def _tag(frame: str | bytes) -> str | None:
         return None
 
 
-def start(token: str, session_id: UUID, kind: str, metadata: dict[str, Any]) -> str:
-    """`start`. Raises `InvalidStartError` for what the server would refuse by its own types."""
-    message = messages.Start(token=token, session_id=session_id, kind=kind, metadata=metadata)
+# As long as any: what fits at first fits with an origin, too.
+_ANY_ORIGIN = 9_999_999_999
+
+
+def start(
+    token: str,
+    session_id: UUID,
+    kind: str,
+    metadata: dict[str, Any],
+    origin: int | None = None,
+) -> str:
+    """`start`, with the origin that an earlier `started` told, if any.
+
+    Raises `InvalidStartError` for what the server would refuse by its own types, with an origin.
+    """
+    message = messages.Start(
+        token=token,
+        session_id=session_id,
+        kind=kind,
+        metadata=metadata,
+        origin=_ANY_ORIGIN if origin is None else origin,
+    )
     try:
         frame = msgspec.json.encode(message)
         messages.decode(frame)
+        if origin is None:
+            frame = msgspec.json.encode(msgspec.structs.replace(message, origin=msgspec.UNSET))
     except messages.MessageError as error:
         raise InvalidStartError(error.detail) from None
     except (TypeError, ValueError) as error:

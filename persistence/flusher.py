@@ -25,6 +25,7 @@ from meter.ledger.types import (
     Settlement,
     StorageUnavailable,
 )
+from persistence.alerts import AlertNoter
 from persistence.errors import RowsRefused
 from persistence.metrics import FlusherMetrics
 from persistence.writer import Writer, batches
@@ -82,10 +83,12 @@ class Flusher:
         writer: Writer,
         options: FlushOptions | None = None,
         metrics: FlusherMetrics | None = None,
+        alerts: AlertNoter | None = None,
     ) -> None:
         self.flusher_id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._ledger = ledger
         self._writer = writer
+        self._alerts = alerts
         self._options = options or FlushOptions()
         self._metrics = metrics or FlusherMetrics()
         self._failures = 0
@@ -135,6 +138,7 @@ class Flusher:
             outcome = await self._writer.write(batch)
         # Committed: only now may the ledger let go of it.
         if outcome.settlements:
+            await self._note_alerts(batch)
             await self._ledger.settle(outcome.settlements)
         self._metrics.rows.inc(outcome.rows)
         self._metrics.sessions.inc(len(outcome.settlements))
@@ -147,6 +151,12 @@ class Flusher:
             await self._ledger.set_aside(refusal.key, refusal.error)
             self._metrics.set_aside.inc()
         logger.debug("flushed %d rows of %d sessions", outcome.rows, len(outcome.settlements))
+
+    async def _note_alerts(self, batch: Sequence[DueSession]) -> None:
+        if self._alerts is not None:
+            await self._alerts.note(
+                [(each.state.key.organization_id, each.state.user_id) for each in batch]
+            )
 
     async def _turn(self) -> float:
         """One look for what is due; seconds until the next."""

@@ -1,16 +1,19 @@
 """Limits in Postgres: who has which, and setting them."""
 
+import time
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 
-from meter.ledger.types import UNLIMITED
+from meter.cycles import Cycles
+from meter.periods import Period, date_of
 from persistence.database import Database
+from persistence.periods import load_cycles, make_periods
 from persistence.statements import statement
 
 
 @dataclass(frozen=True, slots=True)
 class LimitFigures:
-    """A limit and what was used of it in a month, in seconds; no limit: None."""
+    """A limit and what was used of it in a period, in seconds; no limit: None."""
 
     limit_seconds: int | None
     used_seconds: int
@@ -25,10 +28,13 @@ class LimitFigures:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationLimits:
-    """An organization's figures of a UTC month, and its members', by user."""
+    """An organization's figures of a period, and its members', by user. `month` is the date on
+    which the period starts in `time_zone`, the zone by which its periods turn."""
 
     organization_id: str
     month: date
+    period: Period
+    time_zone: str
     organization: LimitFigures
     members: dict[str, LimitFigures]
 
@@ -55,16 +61,27 @@ async def set_limit(
 
 
 async def load_limits(database_url: str, organization_id: str) -> OrganizationLimits | None:
-    """The present month's figures, as far as they are in Postgres; None for an organization that
+    """The present period's figures, as far as they are in Postgres; None for an organization that
     has no row and never recorded.
 
     Raises `StorageUnavailable` when Postgres cannot be asked.
     """
-    month = datetime.now(UTC).date().replace(day=1)
+    now = int(time.time())
     database = Database(database_url, name="minute-meter limits", max_connections=1)
     try:
         async with database.connection() as connection:
-            rows = await connection.fetch(statement("load_limits"), organization_id, month)
+            found = (await load_cycles(connection, [organization_id])).get(organization_id)
+            cycles = found or Cycles()
+            period, zone = cycles.period_of(now), cycles.at(now).zone
+            month = date_of(period.start, zone)
+            if found is not None:
+                await make_periods(connection, [organization_id], now)
+            rows = await connection.fetch(
+                statement("load_limits"),
+                organization_id,
+                month if found is None else None,
+                None if found is None else period.start,
+            )
     finally:
         await database.aclose()
     figures = {
@@ -73,9 +90,4 @@ async def load_limits(database_url: str, organization_id: str) -> OrganizationLi
     organization = figures.pop(None, None)
     if organization is None:
         return None
-    return OrganizationLimits(organization_id, month, organization, figures)
-
-
-def seconds_or_unlimited(seconds: int | None) -> int:
-    """A limit as the ledger has it, out of one where null means unlimited."""
-    return UNLIMITED if seconds is None else seconds
+    return OrganizationLimits(organization_id, month, period, zone, organization, figures)

@@ -15,11 +15,14 @@ from pydantic_settings import BaseSettings
 
 from meter.ledger.driver import Ledger
 from meter.ledger.types import StorageUnavailable
+from persistence.alerts import AlertNoter
 from persistence.database import Database
+from persistence.demo import make_demo
 from persistence.errors import storage_errors
 from persistence.flusher import Flusher, FlushOptions
 from persistence.metrics import FlusherMetrics
 from persistence.migrations import MigrationError, migrate
+from persistence.periods import PeriodsKeeper
 from persistence.settings import FlusherSettings, MigrateSettings, describe
 from persistence.teller import LimitsTeller
 from persistence.writer import Writer
@@ -48,6 +51,8 @@ def run_migrations() -> None:
     settings = _settings("migrate", MigrateSettings)
     try:
         applied = _run(_migrate(settings))
+        if settings.demo:
+            _run(make_demo(settings.database_url.get_secret_value()))
     except MigrationError as error:
         _stop("migrate", str(error), 1)
     except StorageUnavailable as error:
@@ -68,7 +73,7 @@ async def _flush(settings: FlusherSettings) -> None:
     database = Database(
         settings.database_url.get_secret_value(),
         name="minute-meter flusher",
-        max_connections=2,
+        max_connections=3,
         timeout_seconds=settings.timeout_seconds,
     )
     ledger = Ledger.connect(settings.redis_url.get_secret_value(), settings.rules)
@@ -82,8 +87,14 @@ async def _flush(settings: FlusherSettings) -> None:
     try:
         # Apart from each other: a limit doesn't wait for a backlog of minutes.
         async with asyncio.TaskGroup() as group:
-            group.create_task(LimitsTeller(ledger, database, metrics).run(stop))
-            group.create_task(Flusher(ledger, Writer(database), options, metrics).run(stop))
+            keeper = PeriodsKeeper(database)
+            group.create_task(keeper.run(stop))
+            group.create_task(LimitsTeller(ledger, database, metrics, keeper).run(stop))
+            group.create_task(
+                Flusher(
+                    ledger, Writer(database), options, metrics, AlertNoter(ledger, database)
+                ).run(stop)
+            )
     finally:
         await ledger.aclose()
         await database.aclose()

@@ -36,6 +36,7 @@ class MigrateSettings(BaseSettings):
 
     database_url: DatabaseUrl = Field(alias="DATABASE_URL")
     wait_seconds: float = Field(default=10, alias="METER_MIGRATE_WAIT_SECONDS", ge=0)
+    demo: bool = Field(default=False, alias="METER_MIGRATE_DEMO")
 
 
 class FlusherSettings(BaseSettings):

@@ -1,25 +1,33 @@
 """What the ledger's users need of Postgres (`meter.ledger.types.Storage`)."""
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from uuid import UUID
 
 import asyncpg
 
+from meter.cycles import Cycles
 from meter.ledger.types import (
     AccountFigures,
     Minute,
     SessionKey,
     SessionState,
+    StorageUnavailable,
     StoredSession,
 )
-from meter.periods import Period, month_of
+from meter.periods import Period, around
+from meter.thresholds import Alert
+from persistence.adjusted import load_adjusted
+from persistence.alerts import note_alerts
 from persistence.database import Connection, Database
-from persistence.limits import seconds_or_unlimited
+from persistence.errors import RowsRefused
 from persistence.migrations import check_version
+from persistence.periods import Used, load_cycles, load_period_usage, make_periods
 from persistence.statements import statement
+from persistence.terms import seconds_or_unlimited, terms_of
 
-Used = tuple[int, int]
+logger = logging.getLogger(__name__)
 
 
 class PostgresStorage:
@@ -52,13 +60,15 @@ class PostgresStorage:
         self,
         organization_id: str,
         user_id: str,
-        periods: Sequence[Period],
+        at_second: int,
         *,
         with_live: bool = True,
     ) -> AccountFigures:
-        """The account's limits, its figures in each period, and on request the organization's live
-        sessions, all as of one moment; zeros for an account without rows, and no limit. Periods
-        start and end at whole minutes."""
+        """The account's limits, its figures in its periods before, of and after an epoch second,
+        and on request the organization's live sessions, all as of one moment; zeros for an account
+        without rows, and no limit."""
+        if organization_id == user_id:
+            await self._ensure_user(user_id)
         async with (
             self._database.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -67,19 +77,50 @@ class PostgresStorage:
                 statement("load_account_limits"), organization_id, user_id
             )
             assert limits is not None  # the function always gives one
-            used = await _used(connection, organization_id, user_id, periods)
+            cycles = (await load_cycles(connection, [organization_id])).get(organization_id)
+            periods = around(at_second) if cycles is None else cycles.around(at_second)
+            kept = await _kept(connection, organization_id, user_id, periods, cycles)
+            missing = [period for period in periods if period not in kept]
+            used = kept | {
+                period: await _used_between(connection, organization_id, user_id, period)
+                for period in missing
+            }
+            adjusted = await load_adjusted(connection, {organization_id: periods})
             live = await _live_sessions(connection, organization_id) if with_live else None
+        if missing:
+            await self._make_periods(organization_id, at_second)
         return AccountFigures(
             organization_id=organization_id,
             user_id=user_id,
-            periods=tuple(periods),
+            periods=periods,
             organization_used=tuple(used[period][0] for period in periods),
             member_used=tuple(used[period][1] for period in periods),
             organization_limit=seconds_or_unlimited(limits["organization_limit"]),
             member_limit=seconds_or_unlimited(limits["member_limit"]),
+            terms=terms_of(limits),
             limits_version=limits["version"],
             live=live,
+            adjustments=adjusted.get(organization_id, ()),
         )
+
+    async def _ensure_user(self, user_id: str) -> None:
+        """A personal account that records for the first time gets its user, and the plan of new
+        users, before its limits are read."""
+        async with self._database.connection() as connection:
+            await connection.execute(statement("ensure_user"), user_id)
+
+    async def _make_periods(self, organization_id: str, at_second: int) -> None:
+        """Spare the next one who asks the rows of periods whose figures aren't kept yet."""
+        try:
+            async with self._database.connection() as connection:
+                await make_periods(connection, [organization_id], at_second)
+        except (StorageUnavailable, RowsRefused) as error:
+            logger.warning("periods of %s cannot be made now: %s", organization_id, error)
+
+    async def note_alerts(self, alerts: list[Alert]) -> None:
+        """Make a row of each crossed threshold that has none yet."""
+        async with self._database.connection() as connection:
+            await note_alerts(connection, alerts)
 
     async def ping(self) -> None:
         """Return when Postgres answers and its schema is the one this program needs."""
@@ -101,25 +142,28 @@ async def _sessions(connection: Connection, keys: Sequence[UUID]) -> tuple[Store
     return tuple(_stored(row) for row in rows)
 
 
-async def _used(
-    connection: Connection, organization_id: str, user_id: str, periods: Sequence[Period]
+async def _kept(
+    connection: Connection,
+    organization_id: str,
+    user_id: str,
+    periods: Sequence[Period],
+    cycles: Cycles | None,
 ) -> dict[Period, Used]:
-    """Seconds used by the organization and by the member in each period."""
-    months = {_first_day(period): period for period in periods if period == month_of(period.start)}
+    """Seconds used by the organization and by the member in those of the periods that have kept
+    figures; without `cycles`, periods are UTC months, and all of them have."""
+    if cycles is not None:
+        return await load_period_usage(connection, organization_id, user_id, periods)
+    months = {_first_day(period): period for period in periods}
     used: dict[Period, Used] = dict.fromkeys(periods, (0, 0))
     rows = await connection.fetch(statement("load_months"), organization_id, user_id, list(months))
     for row in rows:
         used[months[row["month"]]] = (row["organization_used"], row["member_used"])
-    for period in used.keys() - months.values():
-        used[period] = await _used_between(connection, organization_id, user_id, period)
     return used
 
 
 async def _used_between(
     connection: Connection, organization_id: str, user_id: str, period: Period
 ) -> Used:
-    if period.start % 60 or period.end % 60:
-        raise ValueError(f"{period} splits a minute")
     row = await connection.fetchrow(
         statement("load_usage_between"),
         organization_id,

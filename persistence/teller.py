@@ -2,16 +2,21 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from meter.cycles import Cycles
 from meter.ledger.types import AccountLimits, LedgerUnavailable, StorageUnavailable
+from meter.periods import Period, around
+from persistence.adjusted import load_adjusted
 from persistence.database import Database
 from persistence.errors import RowsRefused
-from persistence.limits import seconds_or_unlimited
 from persistence.metrics import FlusherMetrics
+from persistence.periods import PeriodsKeeper, load_cycles
 from persistence.statements import statement
+from persistence.terms import seconds_or_unlimited, terms_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +38,16 @@ class LimitsTeller:
     tell some again; the ledger never takes older limits for newer ones."""
 
     def __init__(
-        self, ledger: LimitsLedger, database: Database, metrics: FlusherMetrics | None = None
+        self,
+        ledger: LimitsLedger,
+        database: Database,
+        metrics: FlusherMetrics | None = None,
+        keeper: PeriodsKeeper | None = None,
     ) -> None:
         self._ledger = ledger
         self._database = database
         self._metrics = metrics or FlusherMetrics()
+        self._keeper = keeper or PeriodsKeeper(database)
         self._failures = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -54,14 +64,25 @@ class LimitsTeller:
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(statement("load_limit_changes"), BATCH_ORGANIZATIONS)
-        if not rows:
-            return 0
+            if not rows:
+                return 0
+            # These may be newer than the versions, and are then told again with theirs.
+            names = [row["organization_id"] for row in rows]
+            cycles = await load_cycles(connection, names)
+            now = int(time.time())
+            periods = {name: _periods(cycles.get(name), now) for name in names}
+            adjusted = await load_adjusted(
+                connection, {name: each or around(now) for name, each in periods.items()}
+            )
         limits = [
             AccountLimits(
                 row["organization_id"],
                 row["version"],
                 seconds_or_unlimited(row["organization_limit"]),
                 dict(zip(row["user_ids"], row["member_limits"], strict=True)),
+                terms_of(row),
+                periods[row["organization_id"]],
+                adjusted.get(row["organization_id"], ()),
             )
             for row in rows
         ]
@@ -74,6 +95,7 @@ class LimitsTeller:
                 [each.version for each in limits],
             )
         self._metrics.limits_told.inc(len(limits))
+        self._keeper.ask(cycles)
         return len(limits)
 
     async def _turn(self) -> float:
@@ -87,3 +109,8 @@ class LimitsTeller:
             return min(INTERVAL_SECONDS * float(2 ** min(self._failures, 10)), BACKOFF_MOST_SECONDS)
         self._failures = 0
         return 0.0 if told == BATCH_ORGANIZATIONS else INTERVAL_SECONDS
+
+
+def _periods(cycles: Cycles | None, now: int) -> tuple[Period, ...]:
+    """The periods to tell; none of an account that always had calendar months in UTC."""
+    return () if cycles is None else cycles.around(now)

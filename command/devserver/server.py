@@ -98,7 +98,7 @@ class DevServer:
         self._servers.start()
         environment = self._environment()
         lifelines = self._servers.lifelines
-        self._migrate.start(environment, lifelines)
+        self._migrate.start({**environment, "METER_MIGRATE_DEMO": "true"}, lifelines)
         was_current = self._servers.schema_is_current()
         if not was_current:
             self._console.progress("applying migrations")

@@ -99,13 +99,19 @@ def seed_arguments(figures: AccountFigures) -> list[Argument]:
         figures.user_id,
         figures.organization_limit,
         figures.member_limit,
+        figures.terms.text,
         figures.limits_version,
         int(figures.live is not None),
         len(figures.periods),
     ]
-    used = zip(figures.periods, figures.organization_used, figures.member_used, strict=True)
-    for period, organization_used, member_used in used:
-        arguments += (period.start, period.end, organization_used, member_used)
+    for at, period in enumerate(figures.periods):
+        arguments += (
+            period.start,
+            period.end,
+            figures.organization_used[at],
+            figures.member_used[at],
+            *figures.adjusted(at),
+        )
     for stored in figures.live or ():
         arguments += restore_arguments(stored, "")
     return arguments
@@ -122,7 +128,12 @@ def limits_arguments(limits: AccountLimits) -> list[Argument]:
         limits.organization_id,
         limits.version,
         limits.organization_limit,
+        limits.terms.text,
+        ",".join(f"{period.start}-{period.end}" for period in limits.periods),
+        len(limits.adjustments),
     ]
+    for adjusted in limits.adjustments:
+        arguments += (adjusted.period_start, adjusted.user_id or "", adjusted.seconds)
     for user_id, limit in limits.member_limits.items():
         arguments += (user_id, limit)
     return arguments

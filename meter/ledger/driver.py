@@ -5,7 +5,7 @@ Every call is idempotent, so a call that failed half way is simply made again, b
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar, cast
 
@@ -41,8 +41,15 @@ from meter.ledger.types import (
 
 logger = logging.getLogger(__name__)
 
-LIBRARY = files("meter.ledger").joinpath("library.lua").read_text()
-LIBRARY_REVISION = 3  # `mm1_revision` of LIBRARY
+# One library out of parts, each of which may use what is in those before it.
+LIBRARY = "\n".join(
+    part.read_text()
+    for part in sorted(
+        files("meter.ledger").joinpath("library").iterdir(), key=lambda part: part.name
+    )
+    if part.name.endswith(".lua")
+)
+LIBRARY_REVISION = 4  # `mm1_revision` of LIBRARY
 
 MAX_CONNECTIONS = 40
 
@@ -120,9 +127,14 @@ class Ledger:
         return cast(list[Counted], results)
 
     async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None:
-        """End a session; None when the ledger doesn't know it. Ending it again changes nothing."""
+        """End a session; None when the ledger doesn't know it. Ending it again changes nothing, but
+        that an operator (`ADMIN`) ends for good what was lost and might have been resumed."""
         reply = await self._one("mm1_close", key, [key.session_id, reason.value])
         return replies.session_state(key.session_id, reply) if reply else None
+
+    async def note_told(self, key: SessionKey, told: str) -> None:
+        """Keep with a session what it was warned of; `open` gives it back."""
+        await self._one("mm1_note_told", key, [key.session_id, told])
 
     async def look(self, items: Sequence[LookItem]) -> list[Look]:
         """Organizations as they are now, in one round trip; answers in the items' order. Writes
@@ -138,6 +150,27 @@ class Ledger:
             ]
         )
         return [replies.look(answer) for answer in answers]
+
+    async def survey(
+        self, function: str, partitions: Sequence[int], arguments: Sequence[calls.Argument]
+    ) -> list[Any]:
+        """Ask a function of several partitions that writes nothing: their replies in order. On a
+        single server one call covers them all."""
+        if not self._prepared:
+            await self.prepare()
+        names = [prefix_of(partition) for partition in partitions]
+        groups = [names] if isinstance(self._client, Redis) else [[name] for name in names]
+        answers = await self._run([(function, group, arguments) for group in groups])
+        return [reply for answer in answers for reply in answer]
+
+    async def peek(self, sessions: Mapping[int, Sequence[str]]) -> list[Any]:
+        """Sessions by partition, as they are now; the partitions' replies in order."""
+        return await self._run(
+            [
+                ("mm1_peek", (prefix_of(partition),), session_ids)
+                for partition, session_ids in sessions.items()
+            ]
+        )
 
     async def seed_account(self, figures: AccountFigures) -> int:
         """Set an account's figures where they are absent, with its live sessions. How many of

@@ -1,6 +1,6 @@
 """Where an account's keys live: one of a fixed number of partitions, each a cluster hash tag.
 
-Names under a partition's prefix are made by the function library alone (see `library.lua`).
+Names under a partition's prefix are made by the function library alone (see `library/0_base.lua`).
 """
 
 from zlib import crc32

@@ -1,6 +1,6 @@
 """The counting rules over plain sets: what the function library has to do, readable.
 
-The reference model of `library.lua`: tests run random calls against both and compare. It has the
+The reference model of the function library (`library/`): tests run random calls against both and compare. It has the
 driver's calls, each with the time as an argument, and keeps no keys, caches or expiry times: a
 session that the library would let expire has `expiring` set, and stays.
 """
@@ -74,13 +74,19 @@ class Model:
         live = session is not None and session.ended_at is None
         if not live and not account.has_room(now[0], request.user_id):
             return Opened(OpenStatus.LIMIT_REACHED, server_time, None, standing)
+        if not live and self._is_full(request.key.organization_id, account):
+            return Opened(OpenStatus.TOO_MANY_SESSIONS, server_time, None, standing)
         status = OpenStatus.CREATED if session is None else OpenStatus.RESUMED
         session = session or self._create(request, now)
         if not live and status is OpenStatus.RESUMED:
             session.ended_at, session.end_reason, session.expiring = None, None, False
             session.change(now)
         session.owner, session.seen = request.owner, now[0]
-        return Opened(status, server_time, session.state(), standing)
+        return Opened(status, server_time, session.state(), standing, session.told)
+
+    def _is_full(self, organization_id: str, account: Account) -> bool:
+        most = account.terms.most_sessions
+        return most != UNLIMITED and len(self.live_sessions(organization_id)) >= most
 
     def _may_resume(self, session: Session, now: int) -> bool:
         if session.ended_at is None:
@@ -95,12 +101,21 @@ class Model:
         self.sessions[partition_of(request.key.organization_id), request.key.session_id] = session
         return session
 
+    def note_told(self, key: SessionKey, told: str) -> None:
+        """Keep with a session what it was warned of."""
+        session = self.find(key)
+        if session is not None:
+            session.told = told
+
     def close(self, key: SessionKey, reason: EndReason, now: Moment) -> SessionState | None:
-        """End a session; ending it again changes nothing."""
+        """End a session; ending it again changes nothing, but that an operator ends a lost one for
+        good."""
         session = self.find(key)
         if session is None:
             return None
-        if session.ended_at is None:
+        for_good = reason is EndReason.ADMIN and session.end_reason == EndReason.LOST
+        if session.ended_at is None or for_good:
+            session.expiring = False
             self._end(session, reason, now)
         return session.state()
 
@@ -130,7 +145,8 @@ class Model:
         for second in admitted:
             if second in session.counted:
                 continue
-            if account.has_room(session.origin + second, session.user_id):
+            moment = session.origin + second
+            if account.has_room(moment, session.user_id) or _in_grace(session, second, account):
                 self._add(session, second)
                 self._make_pending(session, session.minute_of(second))
                 new += 1
@@ -154,7 +170,8 @@ class Model:
         """How many are too late, in the future and over the duration; and the others."""
         earliest = max(0, now - self.rules.late_seconds - session.origin)
         latest = now + self.rules.future_seconds - session.origin
-        longest = self.rules.max_session_seconds
+        account = self.accounts.get(session.key.organization_id, Account())
+        longest = account.terms.longest(self.rules.max_session_seconds)
         late = future = long = 0
         admitted: list[int] = []
         for first, last in ranges:
@@ -329,13 +346,18 @@ class Model:
         if outdated or (was_cold and figures.live is None):
             return 0
         account = self.accounts.setdefault(figures.organization_id, Account())
-        account.periods = figures.periods
-        account.limit = figures.organization_limit
+        account.set_periods(figures.periods, now[0])
+        account.limit, account.terms = figures.organization_limit, figures.terms
         account.member_limits[figures.user_id] = figures.member_limit
-        used = zip(figures.periods, figures.organization_used, figures.member_used, strict=True)
-        for period, organization_used, member_used in used:
-            account.used.setdefault(period.start, Figure(organization_used))
-            account.member_used.setdefault((period.start, figures.user_id), Figure(member_used))
+        for at, period in enumerate(figures.periods):
+            both = (
+                account.used.setdefault(period.start, Figure(figures.organization_used[at])),
+                account.member_used.setdefault(
+                    (period.start, figures.user_id), Figure(figures.member_used[at])
+                ),
+            )
+            for figure, seconds in zip(both, figures.adjusted(at), strict=True):
+                figure.adjusted = seconds
         if not was_cold:
             return 0
         put_back = 0
@@ -346,7 +368,7 @@ class Model:
             self._merge(session, stored.minutes)
         return put_back
 
-    def set_limits(self, limits: AccountLimits) -> None:
+    def set_limits(self, limits: AccountLimits, now: Moment) -> None:
         """An organization's present limits, unless it was told newer ones."""
         told = self.told.setdefault(limits.organization_id, limits.version)
         if limits.version < told:
@@ -354,7 +376,12 @@ class Model:
         self.told[limits.organization_id] = limits.version
         account = self.accounts.get(limits.organization_id)
         if account is not None:
-            account.limit = limits.organization_limit
+            account.limit, account.terms = limits.organization_limit, limits.terms
+            account.set_periods(limits.periods or account.periods, now[0])
+            for each in limits.adjustments:
+                figure = account.figure(each.period_start, each.user_id)
+                if figure is not None:
+                    figure.adjusted = each.seconds
             for user_id in account.member_limits:
                 account.member_limits[user_id] = limits.member_limits.get(user_id, UNLIMITED)
 
@@ -368,6 +395,16 @@ def _answer(session: Session, status: CountStatus) -> Counted:
         owner=session.owner,
         end_reason=session.end_reason or "",
     )
+
+
+def _in_grace(session: Session, second: int, account: Account) -> bool:
+    """Whether a second counts for which there is no room: one of those from the first such one
+    on that the terms bill as the session's grace."""
+    if not account.terms.grace_is_overage:
+        return False
+    if session.grace_from is None:
+        session.grace_from = second
+    return 0 <= second - session.grace_from < account.terms.grace(0)
 
 
 def _overlap(first: int, last: int, low: int | None, high: int | None) -> int:

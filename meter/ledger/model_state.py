@@ -1,12 +1,15 @@
 """What the reference model holds: sessions and accounts as plain sets. See `model.py`."""
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from meter.ledger.types import UNLIMITED, SessionKey, SessionState, Standing
 from meter.periods import Period
 from meter.seconds import minute_masks
+from meter.terms import DEFAULT_TERMS, Terms
 
 Moment = tuple[int, int]  # epoch seconds, microseconds
+Place = TypeVar("Place")
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Session:
     due: int | None = None
     refused: str | None = None
     expiring: bool = False
+    grace_from: int | None = None
+    told: str = ""
 
     @property
     def highest(self) -> int:
@@ -78,14 +83,26 @@ class Session:
 
 @dataclass
 class Figure:
-    """Seconds used in a period: those of the seed, and one for each element counted since."""
+    """Seconds used in a period: those of the seed, and one for each element counted since; and
+    what was adjusted by hand."""
 
     seeded: int
+    adjusted: int = 0
     counted: set[tuple[str, int]] = field(default_factory=set)
 
     @property
-    def used(self) -> int:
+    def size(self) -> int:
+        """Of the set that the figure stands for."""
         return self.seeded + len(self.counted)
+
+    @property
+    def used(self) -> int:
+        return self.size + self.adjusted
+
+
+def _keep_more(figures: dict[Place, Figure], place: Place, figure: Figure) -> None:
+    if place not in figures or figures[place].size < figure.size:
+        figures[place] = Figure(figure.seeded, counted=set(figure.counted))
 
 
 @dataclass
@@ -94,17 +111,44 @@ class Account:
 
     periods: tuple[Period, ...] = ()
     limit: int = UNLIMITED
+    terms: Terms = DEFAULT_TERMS
     member_limits: dict[str, int] = field(default_factory=dict)
     used: dict[int, Figure] = field(default_factory=dict)
     member_used: dict[tuple[int, str], Figure] = field(default_factory=dict)
+
+    @property
+    def cap(self) -> int:
+        """The most that the organization may use: its limit, and the overage past it."""
+        if UNLIMITED in (self.limit, self.terms.overage_seconds):
+            return UNLIMITED
+        return self.limit + self.terms.overage_seconds
 
     @property
     def is_known(self) -> bool:
         """Whether it was ever seeded: then only a member or a period of it can be cold."""
         return bool(self.periods)
 
+    def set_periods(self, periods: tuple[Period, ...], now: int) -> None:
+        """Where the present period starts elsewhere than before, as after a change of the cycle
+        that came before Postgres had anything, what was counted in it goes along."""
+        old, self.periods = self.period_at(now), periods
+        new = self.period_at(now)
+        if old is None or new is None or old.start == new.start:
+            return
+        if old.start in self.used:
+            _keep_more(self.used, new.start, self.used[old.start])
+        for (start, user_id), figure in list(self.member_used.items()):
+            if start == old.start:
+                _keep_more(self.member_used, (new.start, user_id), figure)
+
     def period_at(self, moment: int) -> Period | None:
         return next((period for period in self.periods if moment in period), None)
+
+    def figure(self, start: int, user_id: str | None) -> Figure | None:
+        """The organization's figure in a period, or a member's."""
+        if user_id is None:
+            return self.used.get(start)
+        return self.member_used.get((start, user_id))
 
     def figures(self, moment: int, user_id: str) -> list[Figure]:
         """The organization's and the member's figures at a moment, as far as they are there."""
@@ -123,11 +167,11 @@ class Account:
         assert period is not None
         used, member_used = self.figures(moment, user_id)
         member_limit = self.member_limits[user_id]
-        return Standing(period, used.used, self.limit, member_used.used, member_limit)
+        return Standing(period, used.used, self.limit, member_used.used, member_limit, self.terms)
 
     def has_room(self, moment: int, user_id: str) -> bool:
-        """Whether one second more stays within both limits."""
+        """Whether one second more stays within both limits, and the overage past the first."""
         now = self.standing(moment, user_id)
-        return (now.limit == UNLIMITED or now.used < now.limit) and (
+        return (self.cap == UNLIMITED or now.used < self.cap) and (
             now.member_limit == UNLIMITED or now.member_used < now.member_limit
         )

@@ -22,6 +22,7 @@ from meter.ledger.types import (
 )
 from meter.periods import Period
 from meter.seconds import minute_from_bitmap
+from meter.terms import parse_terms
 
 Reply = Sequence[Any]
 
@@ -34,9 +35,9 @@ def text(value: bytes | str) -> str:
 
 
 def standing(values: Reply) -> Standing:
-    """Six numbers, as the library gives them."""
-    start, end, used, limit, member_used, member_limit = values
-    return Standing(Period(start, end), used, limit, member_used, member_limit)
+    """Seven values, as the library gives them."""
+    start, end, used, limit, member_used, member_limit, terms = values
+    return Standing(Period(start, end), used, limit, member_used, member_limit, parse_terms(terms))
 
 
 def session_state(session_id: str, values: Reply) -> SessionState:
@@ -61,7 +62,10 @@ def opened(session_id: str, reply: Reply) -> Opened:
     status = OpenStatus(text(reply[0]))
     server_time = reply[1] + reply[2] / 1_000_000
     session = session_state(session_id, reply[3]) if len(reply) > 3 and reply[3] else None
-    return Opened(status, server_time, session, standing(reply[4]) if len(reply) > 4 else None)
+    if len(reply) == 3:
+        return Opened(status, server_time)
+    told = text(reply[5]) if len(reply) > 5 else ""
+    return Opened(status, server_time, session, standing(reply[4]), told)
 
 
 def counted(reply: Reply) -> Counted:
@@ -83,7 +87,7 @@ def counted(reply: Reply) -> Counted:
         durable,
         int(owner),
         text(reason),
-        standing(reply[11:17]) if len(reply) > 11 else None,
+        standing(reply[11:18]) if len(reply) > 11 else None,
     )
 
 

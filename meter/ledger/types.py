@@ -6,16 +6,17 @@ A minute is numbered by `epoch seconds // 60`. Its mask has bit `i` set when sec
 minute was counted, so a mask is below 2**60.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct
 
+from meter.limits import UNLIMITED as UNLIMITED
 from meter.periods import Period
-
-UNLIMITED = -1
+from meter.terms import DEFAULT_TERMS, Terms
+from meter.thresholds import Alert
 
 
 class SessionKey(Struct, frozen=True, gc=False):
@@ -102,9 +103,20 @@ class StoredSession:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjusted:
+    """The sum of what was adjusted by hand in a period: of an organization, or with `user_id` of
+    one member. It is used on top of what was counted; below 0, it is given back. In seconds."""
+
+    period_start: int
+    user_id: str | None
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccountFigures:
     """An account as Postgres has it: seconds used by the organization and by one member in each
-    of `periods` (all in one snapshot), and their limits in seconds (`UNLIMITED` when none).
+    of `periods` (all in one snapshot), as counted; what was adjusted on top; their limits in seconds (`UNLIMITED` when none), and the
+    organization's terms.
 
     `limits_version` is that of `AccountLimits`. `live` is None where it was not asked for."""
 
@@ -115,16 +127,28 @@ class AccountFigures:
     member_used: tuple[int, ...]
     organization_limit: int = UNLIMITED
     member_limit: int = UNLIMITED
+    terms: Terms = DEFAULT_TERMS
     limits_version: int = 0
     # Sessions of this account that Postgres has as live, from the same snapshot as the figures:
     # an empty ledger gets both at once, so that the figures and the bitmaps cannot disagree.
     live: tuple[StoredSession, ...] | None = ()
+    adjustments: tuple[Adjusted, ...] = ()
+
+    def adjusted(self, at: int) -> tuple[int, int]:
+        """Seconds adjusted in a period, the organization's and the member's."""
+        found = {
+            each.user_id: each.seconds
+            for each in self.adjustments
+            if each.period_start == self.periods[at].start
+        }
+        return found.get(None, 0), found.get(self.user_id, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
     """The present limits of an organization and of its members, in seconds (`UNLIMITED` when
-    none); a member who isn't named has none.
+    none), and its terms; a member who isn't named has none. `periods` are those around now; empty:
+    as they were. `adjustments` are all figures that were ever adjusted in periods around now.
 
     `version` grows with each change of them, so that older limits never replace newer ones."""
 
@@ -132,6 +156,9 @@ class AccountLimits:
     version: int
     organization_limit: int
     member_limits: Mapping[str, int]
+    terms: Terms = DEFAULT_TERMS
+    periods: tuple[Period, ...] = ()
+    adjustments: tuple[Adjusted, ...] = ()
 
 
 class Storage(Protocol):
@@ -147,12 +174,16 @@ class Storage(Protocol):
         self,
         organization_id: str,
         user_id: str,
-        periods: Sequence[Period],
+        at_second: int,
         *,
         with_live: bool = True,
     ) -> AccountFigures:
-        """The account's figures; zeros for an account without rows. `live` is filled on request:
-        only an organization that the ledger doesn't know at all needs it."""
+        """The account's figures in its periods before, of and after an epoch second; zeros for an
+        account without rows. `live` is filled on request: only an organization that the ledger
+        doesn't know at all needs it."""
+
+    async def note_alerts(self, alerts: list[Alert]) -> None:
+        """Make a row of each crossed threshold that has none yet."""
 
     async def ping(self) -> None:
         """Return when Postgres answers and its schema is the one this program needs."""
@@ -177,6 +208,7 @@ class Standing(Struct, frozen=True, gc=False):
     limit: int
     member_used: int
     member_limit: int
+    terms: Terms = DEFAULT_TERMS
 
 
 class OpenStatus(StrEnum):
@@ -192,6 +224,7 @@ class OpenStatus(StrEnum):
     ACCOUNT_COLD = "account_cold"
     MEMBER_COLD = "member_cold"
     LIMIT_REACHED = "limit_reached"
+    TOO_MANY_SESSIONS = "too_many_sessions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +244,14 @@ class OpenRequest:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The answer to `open`. `session` and `standing` are set when it was created or resumed."""
+    """The answer to `open`. `session` and `standing` are set when it was created or resumed;
+    `told` is what was noted of it with `note_told`."""
 
     status: OpenStatus
     server_time: float
     session: SessionState | None = None
     standing: Standing | None = None
+    told: str = ""
 
 
 class CountStatus(StrEnum):

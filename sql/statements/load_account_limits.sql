@@ -1,3 +1,4 @@
--- An account's limits in seconds (null: unlimited), and their version; always one row.
+-- What holds for a member of an organization: limits in seconds (null: unlimited), their version, and
+-- the terms of the organization's plan (all null without one). Always one row.
 --   $1 text  organization      $2 text  user
-SELECT version, organization_limit, member_limit FROM account_limits($1, $2)
+SELECT * FROM account_terms($1, $2)

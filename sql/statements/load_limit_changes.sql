@@ -1,14 +1,13 @@
--- The present limits, in seconds, of organizations whose changes the ledger was not told: the
--- organization's (null: unlimited), and those of the members that have one.
+-- What holds now for organizations whose changes the ledger was not told: the organization's limit in
+-- seconds (null: unlimited), those of the members that have one, and the terms of its plan.
 --   $1 integer  most organizations
 SELECT
     change.organization_id,
-    change.version,
-    resolved.organization_limit,
     limited.user_ids,
-    limited.member_limits
+    limited.member_limits,
+    resolved.*
 FROM limit_changes AS change
-CROSS JOIN LATERAL account_limits(change.organization_id, NULL) AS resolved
+CROSS JOIN LATERAL account_terms(change.organization_id, NULL) AS resolved
 CROSS JOIN LATERAL (
     SELECT
         coalesce(array_agg(user_id), '{}') AS user_ids,

@@ -164,3 +164,13 @@ def test_a_token_is_not_renewed_while_disconnected() -> None:
     bench.core.refresh("late", bench.time)
     assert bench.take() == []
     assert bench.core.phase is Phase.WAITING
+
+
+def test_it_tells_the_next_gateway_where_its_session_began() -> None:
+    bench = Bench()
+    bench.start()
+    bench.lose()
+    bench.start()
+    starts = [frame for frame in bench.sent if frame["type"] == "start"]
+    assert ["origin" in frame for frame in starts] == [False, True]
+    assert starts[1]["origin"] == ORIGIN

@@ -98,6 +98,9 @@ async def test_it_can_be_finished_early() -> None:
         ({"counted": 61}, False),
         ({"durable": 59}, False),
         ({"failures": {"UnavailableError": 1}}, False),
+        ({"sent": 61, "ends": {"limit_reached": 1}}, True),
+        ({"counted": 61, "ends": {"limit_reached": 1}}, False),
+        ({"sent": 61, "durable": 59, "ends": {"limit_reached": 1}}, False),
     ],
 )
 def test_exact_means_all_the_same(change: dict[str, object], exact: bool) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from typer.testing import CliRunner
@@ -95,3 +97,50 @@ def test_a_database_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_seconds_are_shown_for_people(seconds: int | None, text: str) -> None:
     assert amount(seconds) == text
+
+
+@pytest.mark.integration
+def test_a_cycle_that_was_set_is_shown(database: None) -> None:
+    assert "turns on day 1 of each month" in limits("cycle", "acme")
+    limits("cycle", "acme", "--time-zone", "Pacific/Auckland")
+    cycle = json.loads(limits("cycle", "acme", "--json"))
+    assert cycle["organization_id"] == "acme"
+    for period in (cycle["present"], cycle["next"]):
+        assert (period["time_zone"], period["anchor_day"]) == ("Pacific/Auckland", 1)
+    assert cycle["present"]["period_end"] == cycle["next"]["period_start"]
+    shown = json.loads(limits("show", "acme", "--json"))
+    assert {name: shown[name] for name in ("period_start", "period_end", "time_zone")} == {
+        name: cycle["present"][name] for name in ("period_start", "period_end", "time_zone")
+    }
+    assert shown["month"].endswith("-01")
+    start, end = (
+        f"{moment.day} {moment:%b %Y}"
+        for moment in (
+            datetime.fromtimestamp(shown[name], ZoneInfo("Pacific/Auckland"))
+            for name in ("period_start", "period_end")
+        )
+    )
+    assert limits("show", "acme").startswith(f"{start} to {end}, Pacific/Auckland;")
+
+
+@pytest.mark.integration
+def test_an_anniversary_without_a_subscription_is_refused(database: None) -> None:
+    with pytest.raises(CommandError, match="acme has no subscription"):
+        limits("cycle", "acme", "--anniversary")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("acme", "--time-zone", "Europe/Pariss"), r"is no IANA time zone.*is it Europe/Paris\?"),
+        (("acme", "--time-zone", "CET-1CEST"), "is no IANA time zone"),
+        (("acme", "--calendar", "--anniversary"), "give one of --calendar and --anniversary"),
+        (("", "--calendar"), "can't be empty"),
+    ],
+)
+def test_a_bad_cycle_is_refused_before_anything_is_asked(
+    arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(CommandError, match=message) as caught:
+        limits("cycle", *arguments)
+    assert caught.value.exit_code == 2

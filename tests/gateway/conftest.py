@@ -1,11 +1,15 @@
 """What the tests of the counting loop share."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from command.embedded import EmbeddedPostgres
 from tests.gateway.counting import World
+from tests.gateway.limited import Gateways, running_gateways
+from tests.ledger.servers import Valkey
 
 
 @pytest.fixture
@@ -22,3 +26,25 @@ async def world(quick_retries: None) -> AsyncIterator[World]:
     yield world
     assert not running.done()
     running.cancel()
+
+
+@pytest.fixture(scope="module")
+def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One that no other tests have sessions in."""
+    with Valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def empty_valkey(own_valkey: Valkey) -> Valkey:
+    """The same, without the sessions of the tests before."""
+    with own_valkey.client() as client:
+        client.flushdb()
+    return own_valkey
+
+
+@pytest.fixture
+async def gateways(postgres_server: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Gateways]:
+    """Two counters and a teller at work, on a database and a Valkey of their own."""
+    async with running_gateways(postgres_server, tmp_path) as made:
+        yield made

@@ -11,8 +11,9 @@ from meter.ledger.types import (
     StorageUnavailable,
     StoredSession,
 )
-from meter.periods import Period
+from meter.periods import Period, around
 from meter.seconds import minute_masks
+from meter.thresholds import Alert
 
 
 class MemoryStorage:
@@ -22,6 +23,7 @@ class MemoryStorage:
         self.down = False
         self.limits: dict[str, int] = {}
         self.loads: list[str] = []
+        self.alerts: list[Alert] = []
         self._states: dict[str, SessionState] = {}
         self._seconds: dict[str, set[int]] = {}
 
@@ -46,19 +48,20 @@ class MemoryStorage:
         self,
         organization_id: str,
         user_id: str,
-        periods: Sequence[Period],
+        at_second: int,
         *,
         with_live: bool = True,
     ) -> AccountFigures:
         """As `Storage` says."""
         self._check("account")
+        periods = around(at_second)
         mine = [
             state for state in self._states.values() if state.key.organization_id == organization_id
         ]
         return AccountFigures(
             organization_id=organization_id,
             user_id=user_id,
-            periods=tuple(periods),
+            periods=periods,
             organization_used=tuple(self._used(mine, period) for period in periods),
             member_used=tuple(
                 self._used([state for state in mine if state.user_id == user_id], period)
@@ -71,6 +74,11 @@ class MemoryStorage:
             if with_live
             else None,
         )
+
+    async def note_alerts(self, alerts: list[Alert]) -> None:
+        """As `Storage` says."""
+        self._check("alerts")
+        self.alerts += alerts
 
     async def ping(self) -> None:
         """As `Storage` says."""

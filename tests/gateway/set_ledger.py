@@ -57,6 +57,7 @@ class SetLedger:
         self.poison: str | None = None
         self.entries: dict[str, Entry] = {}
         self.warm: set[str] = set()
+        self.told: dict[str, str] = {}
         self.calls: list[str] = []
         self.batches: list[list[CountItem]] = []
 
@@ -105,6 +106,10 @@ class SetLedger:
         """As `Ledger` says."""
         return self._reachable("close", lambda: self.close_now(key, reason))
 
+    async def note_told(self, key: SessionKey, told: str) -> None:
+        """As `Ledger` says."""
+        self._reachable("told", lambda: self.told.update({key.session_id: told}))
+
     async def seed_account(self, figures: AccountFigures) -> int:
         """As `Ledger` says."""
         return self._reachable("seed", lambda: self._seed(figures))
@@ -142,7 +147,8 @@ class SetLedger:
             entry = self.entries[request.key.session_id] = Entry(state, request.owner)
         entry.state = replace(entry.state, ended_at=None, end_reason=None)
         entry.owner, entry.seen = request.owner, now
-        return Opened(status, now, self._describe(entry), self._standing())
+        told = self.told.get(request.key.session_id, "")
+        return Opened(status, now, self._describe(entry), self._standing(), told)
 
     def count_now(self, item: CountItem) -> Counted:
         """`count` of one item, without waiting."""

@@ -52,6 +52,31 @@ async def test_what_was_durable_in_part_is_not_counted_twice(world: World) -> No
     assert world.ledger.used == 10
 
 
+@pytest.mark.parametrize("lost_meanwhile", [False, True])
+async def test_a_session_that_came_back_from_postgres_as_live_ends_with_all_its_seconds(
+    world: World, lost_meanwhile: bool
+) -> None:
+    other, peer = await world.session(2), await world.session(1)
+    peer.hear(0, 4)
+    other.hear(0, 4)
+    await until(lambda: not (peer.session.tally.waiting or other.session.tally.waiting))
+    world.ledger.flush(world.storage)
+    peer.hear(5, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    request = other.session.request
+    assert request is not None
+    figures = await world.storage.load_account(
+        request.key.organization_id, request.user_id, int(world.now)
+    )
+    world.ledger.wipe()
+    await world.ledger.seed_account(figures)  # as any other session of the account has it done
+    if lost_meanwhile:
+        world.ledger.end(peer.session_id, EndReason.LOST)
+    await until(lambda: world.seconds() == set(range(10)))
+    await until(lambda: world.ledger.entries[peer.session_id].state.end_reason == "stopped")
+
+
 async def test_a_session_that_an_operator_ended_is_kept_too(world: World) -> None:
     peer = await world.session()
     peer.hear(0, 9)
@@ -108,3 +133,36 @@ async def test_what_postgres_has_as_ended_is_not_opened_again(world: World) -> N
     world.ledger.wipe()
     await until(lambda: len(world.counter.aftercare) == 0)
     assert world.seconds() == set()
+
+
+async def test_a_gateway_that_goes_away_stays_until_they_are_durable(world: World) -> None:
+    counter = world.another(stop_wait_seconds=1.0)
+    running = asyncio.create_task(counter.run())
+    peer = await world.session(1, counter)
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: len(counter.aftercare) == 1)
+    settling = asyncio.create_task(counter.settle(5.0))
+    await asyncio.sleep(0.1)
+    assert not settling.done()
+    world.ledger.flush(world.storage)
+    await until(settling.done)
+    running.cancel()
+
+
+async def test_what_was_counted_up_to_a_limit_is_given_back_and_what_it_refused_is_not(
+    world: World,
+) -> None:
+    peer = await world.session()
+    world.ledger.limit = 7
+    peer.hear(0, 4)
+    await until(lambda: not peer.session.tally.waiting)
+    peer.hear(5, 9)
+    await until(lambda: len(world.seconds()) == 7)
+    peer.stop()
+    await until(lambda: peer.closed is not None)
+    world.ledger.wipe()
+    world.ledger.limit = 100
+    await until(lambda: world.seconds() == set(range(7)))
+    await until(lambda: world.ledger.entries[peer.session_id].state.ended_at is not None)
+    assert world.seconds() == set(range(7))

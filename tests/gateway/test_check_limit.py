@@ -1,5 +1,6 @@
 """`GET /api/usage/check-limit` on a real socket, with a real Valkey."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -8,9 +9,9 @@ import httpx
 import pytest
 
 from command.embedded import EmbeddedValkey
-from gateway.check_limit import limit_check
+from gateway.check_limit import Levels, limit_check
 from meter.ledger.driver import Ledger
-from meter.ledger.types import UNLIMITED, Standing
+from meter.ledger.types import UNLIMITED, LedgerUnavailable, Look, LookItem, Standing
 from meter.periods import month_of
 from tests.gateway.memory_storage import MemoryStorage
 from tests.gateway.serving import Served, begun_before, recording, serving, token
@@ -71,6 +72,8 @@ async def test_a_cold_account_is_answered_from_postgres(
         "remaining_seconds": 539,
         "unlimited": False,
         "scope": "organization",
+        "overage_seconds": 0,
+        "overage_minutes": 0,
     }
     assert storage.loads == ["account"]
     await check(gateway, organization, "bob")
@@ -205,3 +208,89 @@ def test_the_most_restrictive_limit_holds() -> None:
     assert (answer.scope, answer.used_seconds, answer.remaining_seconds) == ("member", 90, 30)
     assert limit_check(Standing(MONTH, 100, 36_000, 120, 120)).can_record is False
     assert limit_check(Standing(MONTH, 36_000, 36_000, 0, 120)).can_record is False
+
+
+class SlowLedger:
+    """Answers when the test lets it: with what is `used` at the moment of asking."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[LookItem]] = []
+        self.used = 0
+        self.down = False
+        self.go = asyncio.Semaphore(0)
+
+    async def look(self, items: list[LookItem]) -> list[Look]:
+        self.asked.append(items)
+        used = self.used
+        await self.go.acquire()
+        if self.down:
+            raise LedgerUnavailable("the test took it down")
+        if any(item.organization_id == "broken" for item in items):
+            raise RuntimeError("a bug in one account")
+        standing = Standing(MONTH, used, UNLIMITED, 0, UNLIMITED)
+        return [Look(0, (), (standing,) * len(item.user_ids)) for item in items]
+
+
+async def used_of(levels: Levels, organization: str, user: str = "alice") -> int:
+    level = await levels.of((organization, user))
+    assert isinstance(level, Standing)
+    return level.used
+
+
+async def test_all_who_ask_while_an_answer_is_under_way_share_the_next_round_trip() -> None:
+    ledger = SlowLedger()
+    levels = Levels(ledger)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(used_of(levels, "org-0"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(ledger.asked) == 1
+        ledger.used = 5
+        later = [
+            group.create_task(used_of(levels, f"org-{number % 10}", f"user-{number % 20}"))
+            for number in range(100)
+        ]
+        await asyncio.sleep(0)
+        ledger.go.release()
+        ledger.go.release()
+    assert len(ledger.asked) == 2
+    # One organization is one question, and one user of it is asked for once.
+    assert [len(item.user_ids) for item in ledger.asked[1]] == [2] * 10
+    # The one under way began before the five were counted: it isn't theirs who asked after.
+    assert first.result() == 0
+    assert {task.result() for task in later} == {5}
+
+
+async def test_one_who_no_longer_waits_takes_the_answer_from_nobody() -> None:
+    ledger = SlowLedger()
+    levels = Levels(ledger)
+    tasks = [asyncio.create_task(used_of(levels, "org")) for _ in range(2)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    ledger.go.release()
+    assert await tasks[1] == 0
+    assert tasks[0].cancelled()
+
+
+async def test_an_outage_is_told_to_all_who_asked_and_is_over_when_it_is_over() -> None:
+    ledger = SlowLedger()
+    levels = Levels(ledger)
+    ledger.down = True
+    ledger.go.release()
+    answers = [used_of(levels, f"org-{number}") for number in range(3)]
+    outcomes = await asyncio.gather(*answers, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [LedgerUnavailable] * 3
+    assert len(ledger.asked) == 1
+    ledger.down = False
+    ledger.go.release()
+    assert await used_of(levels, "org-0") == 0
+
+
+async def test_one_accounts_trouble_is_no_others() -> None:
+    ledger = SlowLedger()
+    levels = Levels(ledger)
+    for _ in range(10):
+        ledger.go.release()
+    answers = [used_of(levels, organization) for organization in ("org-0", "broken", "org-1")]
+    outcomes = await asyncio.gather(*answers, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [int, RuntimeError, int]

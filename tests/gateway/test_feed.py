@@ -5,7 +5,7 @@ import json
 from gateway.feed import Feed, View
 from meter.ledger.types import UNLIMITED, Standing
 from meter.periods import Period, month_of
-from meter.usage import is_exhausted, usage_of
+from meter.usage import usage_of
 from meter.usage_messages import UsageState, encode
 
 MONTH = month_of(1_800_000_000)
@@ -16,7 +16,7 @@ def view(used: int, limit: int = UNLIMITED, period: Period = MONTH) -> View:
     standing = Standing(period, used, limit, 0, UNLIMITED)
     usage = usage_of(standing)
     frame = encode(UsageState(usage, 0, ()))
-    return View(usage, period, is_exhausted(standing), frame)
+    return View(standing, frame)
 
 
 class Fed:

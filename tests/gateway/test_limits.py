@@ -3,96 +3,20 @@ and reaches live sessions at once."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from itertools import count
-from pathlib import Path
 
 import pytest
 
-from command.embedded import EmbeddedPostgres
-from gateway.counter import Counter
-from gateway.metrics import Metrics
-from meter.ledger.driver import Ledger
-from meter.messages import Started, StopNotice
-from persistence.database import Database
-from persistence.limits import set_limit
-from persistence.storage import PostgresStorage
-from persistence.teller import LimitsTeller
-from tests.gateway.counting import Peer, until
-from tests.gateway.driving import ALICE
-from tests.ledger.servers import Valkey
-from tests.persistence.conftest import cloned, migrate_at
+from meter.messages import Started
+from tests.gateway.limited import (
+    SEEN_WITHIN_SECONDS,
+    USER,
+    Gateways,
+    seen,
+    send_again,
+    stops,
+)
 
 pytestmark = pytest.mark.integration
-
-ORGANIZATION, USER = ALICE.organization_id, ALICE.user_id
-# "Live sessions see the new limit within 2 seconds."
-SEEN_WITHIN_SECONDS = 2.0
-
-
-class Gateways:
-    """Two counters on one ledger and one database, and a teller beside them."""
-
-    def __init__(self, database_url: str, ledger: Ledger, storage: PostgresStorage) -> None:
-        self.database_url = database_url
-        self.peers: list[Peer] = []
-        self.counters = [Counter(ledger, storage, Metrics(), 0.01) for _ in range(2)]
-        self._numbers = count(1)
-
-    async def start(self, sessions: int) -> list[Peer]:
-        """New sessions, over both counters in turn."""
-        numbers = [next(self._numbers) for _ in range(sessions)]
-        peers = [Peer(self.counters[number % 2], number, number) for number in numbers]
-        for peer in peers:
-            peer.start()
-        await until(lambda: all(peer.sent or peer.closed for peer in peers))
-        self.peers += peers
-        return peers
-
-    async def limit(self, seconds: int | None, user: str | None = None) -> None:
-        await set_limit(self.database_url, ORGANIZATION, user, seconds)
-
-    def counted(self) -> int:
-        """Seconds of all sessions, as the ledger told them."""
-        return sum(peer.session.tally.seconds for peer in self.peers)
-
-    async def quiet(self) -> None:
-        """All that was heard is counted or refused."""
-        await until(lambda: not any(peer.session.tally.waiting for peer in self.peers))
-
-
-def stops(peer: Peer) -> list[StopNotice]:
-    return [message for message in peer.sent if isinstance(message, StopNotice)]
-
-
-async def seen(condition: Callable[[], bool]) -> None:
-    """It comes to be so in time."""
-    await until(condition, SEEN_WITHIN_SECONDS)
-
-
-def send_again(peers: Iterable[Peer], last: int) -> None:
-    for peer in peers:
-        peer.hear(0, last)
-        peer.hear(last, last)
-
-
-@pytest.fixture
-async def gateways(postgres_server: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Gateways]:
-    with Valkey(tmp_path / "valkey") as valkey:
-        async with cloned(postgres_server, "template0") as url:
-            await migrate_at(url)
-            ledger, storage = Ledger.connect(valkey.url), PostgresStorage(url)
-            database, stop = Database(url, name="test", max_connections=1), asyncio.Event()
-            made = Gateways(url, ledger, storage)
-            tasks = [asyncio.create_task(counter.run()) for counter in made.counters]
-            teller = asyncio.create_task(LimitsTeller(ledger, database).run(stop))
-            yield made
-            stop.set()
-            await teller
-            for task in tasks:
-                task.cancel()
-            for part in (database, ledger, storage):
-                await part.aclose()
 
 
 async def test_any_number_of_sessions_count_exactly_as_many_seconds_as_the_limit(

@@ -373,7 +373,7 @@ async def test_while_postgres_is_away_a_cold_account_waits(
 async def test_a_dashboard_that_does_not_read_holds_nobody_up(
     gateway: Served, organization: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.usage_socket.SEND_SECONDS", 0.5)
+    monkeypatch.setattr("gateway.watch_socket.SEND_SECONDS", 0.5)
     async with (
         watching(gateway, organization) as dashboard,
         watching(gateway, organization) as other,

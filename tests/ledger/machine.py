@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from meter.codes import EndReason
 from meter.ledger.keys import partition_of
+from meter.ledger.listing import PageRequest, Position
 from meter.ledger.types import (
     UNLIMITED,
     CollectStatus,
@@ -39,6 +40,7 @@ from meter.ledger.types import (
     Settlement,
 )
 from meter.periods import around, month_of, month_start
+from meter.terms import Terms
 from tests.ledger.postgres import Postgres, unknown_to_postgres
 from tests.ledger.world import Snapshot, World
 
@@ -79,6 +81,18 @@ lengths = st.one_of(st.just(0), st.integers(0, 5), st.integers(0, 130))
 def spans(draw: st.DrawFn) -> list[tuple[bool, int, int]]:
     """Ranges, near the present second of a session or near its start."""
     return draw(st.lists(st.tuples(st.booleans(), offsets, lengths), min_size=0, max_size=3))
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Terms:
+    """Terms, mostly the defaults."""
+    return Terms(
+        overage_seconds=draw(st.sampled_from((0, 0, 1, 40, UNLIMITED))),
+        most_sessions=draw(st.sampled_from((UNLIMITED, UNLIMITED, 1, 2))),
+        longest_seconds=draw(st.sampled_from((UNLIMITED, UNLIMITED, 1, 130, 5000))),
+        grace_seconds=draw(st.sampled_from((0, 1, 20))),
+        grace_is_overage=draw(st.sampled_from((False, False, True))),
+    )
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -180,6 +194,20 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         self.world.look(*items)
 
+    @rule(
+        most=st.integers(1, 3),
+        organization=st.sampled_from((None, "org_1", "org_33", "org_unknown")),
+        place=st.none() | st.tuples(st.integers(-100, 0), st.sampled_from(("", "a2", "c1", "~"))),
+    )
+    def operators_page(
+        self, most: int, organization: str | None, place: tuple[int, str] | None
+    ) -> None:
+        after = None if place is None else Position(self.world.now + place[0], place[1])
+        while self.world.page(request := PageRequest(organization, most, after)).next:
+            after = self.world.page(request).next
+        self.world.census(most)
+        self.world.find_by_id("b1")
+
     @rule(key=keys)
     def puts_back_what_the_ledger_lost(self, key: SessionKey) -> None:
         if self.world.model.find(key) is None and key in self.known:
@@ -189,6 +217,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(key=keys)
     def seeds(self, key: SessionKey) -> None:
         self._seed(key)
+
+    @rule(key=keys, told=st.sampled_from(("1-2;m10", "1-2;m10,p90")))
+    def is_warned(self, key: SessionKey, told: str) -> None:
+        self.world.note_told(key, told)
 
     @rule(key=keys, reason=st.sampled_from(EndReason))
     def ends(self, key: SessionKey, reason: EndReason) -> None:
@@ -216,6 +248,36 @@ class LedgerMachine(RuleBasedStateMachine):
             limit = max(present[of_member].used if len(present) == 2 else used[1], 2) + more
         self.postgres.set_limit(key.organization_id, user, limit)
         self._seed(key)
+
+    @rule(key=keys, plan=plans(), told=st.booleans())
+    def a_plan_is_changed(self, key: SessionKey, plan: Terms, told: bool) -> None:
+        self.postgres.set_terms(key.organization_id, plan)
+        if told:
+            self.world.set_limits(self.postgres.load_limits(key.organization_id))
+        else:
+            self._seed(key)
+
+    @rule(
+        key=keys,
+        of_member=st.booleans(),
+        seconds=st.integers(-50, 50),
+        before=st.booleans(),
+        told=st.booleans(),
+    )
+    def seconds_are_adjusted_by_hand(
+        self, key: SessionKey, of_member: bool, seconds: int, before: bool, told: bool
+    ) -> None:
+        earlier, present, _ = around(self.world.now)
+        self.postgres.adjust(
+            key.organization_id,
+            WHO[key] if of_member else None,
+            (earlier if before else present).start,
+            seconds,
+        )
+        if told:
+            self.world.set_limits(self.postgres.load_limits(key.organization_id))
+        else:
+            self._seed(key)
 
     # Flushers
 
@@ -323,7 +385,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for organization_id, account in self.world.model.accounts.items():
             for start, figure in account.used.items():
                 size = self._counted_in(organization_id, start)
-                assert figure.used == size if self.figures_are_exact else figure.used <= size
+                assert figure.size == size if self.figures_are_exact else figure.size <= size
 
     def _assert_what_is_called_durable_is_in_postgres(self) -> None:
         for session in self.world.model.sessions.values():

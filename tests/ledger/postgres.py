@@ -7,6 +7,7 @@ from meter.ledger.types import (
     UNLIMITED,
     AccountFigures,
     AccountLimits,
+    Adjusted,
     DueSession,
     Minute,
     SessionKey,
@@ -15,6 +16,7 @@ from meter.ledger.types import (
     StoredSession,
 )
 from meter.periods import Period
+from meter.terms import DEFAULT_TERMS, Terms
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Postgres:
         self.rows: dict[SessionKey, Row] = {}
         self.limits: dict[tuple[str, str], int] = {}
         self.versions: dict[str, int] = {}
+        self.terms: dict[str, Terms] = {}
+        self.adjustments: dict[tuple[str, int, str | None], int] = {}
 
     def commit(self, due: DueSession, minutes: Iterable[Minute]) -> Settlement:
         """Write a session's row and some of its minutes; what it now has of them."""
@@ -70,6 +74,25 @@ class Postgres:
         self.limits[organization_id, user_id] = seconds
         self.versions[organization_id] = self.versions.get(organization_id, 0) + 1
 
+    def set_terms(self, organization_id: str, terms: Terms) -> None:
+        """The organization's plan changes."""
+        self.terms[organization_id] = terms
+        self.versions[organization_id] = self.versions.get(organization_id, 0) + 1
+
+    def adjust(self, organization_id: str, user_id: str | None, start: int, seconds: int) -> None:
+        """An operator adds to what is used in a period; a member's is the organization's too."""
+        for user in {None, user_id}:
+            place = organization_id, start, user
+            self.adjustments[place] = self.adjustments.get(place, 0) + seconds
+        self.versions[organization_id] = self.versions.get(organization_id, 0) + 1
+
+    def _adjusted(self, organization_id: str) -> tuple[Adjusted, ...]:
+        return tuple(
+            Adjusted(start, user_id, seconds)
+            for (home, start, user_id), seconds in self.adjustments.items()
+            if home == organization_id
+        )
+
     def load_limits(self, organization_id: str) -> AccountLimits:
         """What a flusher tells the ledger after a change."""
         return AccountLimits(
@@ -81,6 +104,8 @@ class Postgres:
                 for (home, user), limit in self.limits.items()
                 if user and home == organization_id
             },
+            self.terms.get(organization_id, DEFAULT_TERMS),
+            adjustments=self._adjusted(organization_id),
         )
 
     def load_account(
@@ -96,8 +121,10 @@ class Postgres:
             tuple(_used(own, period) for period in periods),
             self.limits.get((organization_id, ""), UNLIMITED),
             self.limits.get((organization_id, user_id), UNLIMITED),
+            self.terms.get(organization_id, DEFAULT_TERMS),
             self.versions.get(organization_id, 0),
             tuple(row.stored() for row in rows if row.state.ended_at is None),
+            self._adjusted(organization_id),
         )
 
 

@@ -3,18 +3,22 @@ give the same reply and leave the same state.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 from redis import Redis
 
 from meter.codes import EndReason
+from meter.ledger import model_live
 from meter.ledger.driver import Ledger
-from meter.ledger.keys import partition_of, prefix_of
+from meter.ledger.keys import PARTITIONS, partition_of, prefix_of
+from meter.ledger.listing import Census, PageRequest, SessionPage
+from meter.ledger.live import LiveSessions
 from meter.ledger.model import Model
-from meter.ledger.model_state import Session
+from meter.ledger.model_state import Figure, Session
 from meter.ledger.types import (
     UNLIMITED,
     AccountFigures,
@@ -27,6 +31,7 @@ from meter.ledger.types import (
     Opened,
     OpenRequest,
     SessionKey,
+    SessionState,
     Settlement,
     StoredSession,
 )
@@ -96,16 +101,39 @@ class World:
         assert self.backend.run(self.backend.ledger.look(items)) == expected
         return expected
 
+    def page(self, request: PageRequest) -> SessionPage:
+        expected = model_live.page(self.model.sessions.values(), request, self._moment()[0])
+        assert self.backend.run(LiveSessions(self.backend.ledger).page(request)) == expected
+        return expected
+
+    def census(self, most: int) -> Census:
+        expected = model_live.census(self.model.sessions.values(), most)
+        found = self.backend.run(LiveSessions(self.backend.ledger).census(most))
+        assert found == expected
+        assert list(found.largest) == list(expected.largest)
+        return expected
+
+    def find_by_id(self, session_id: str) -> None:
+        found = self.backend.run(LiveSessions(self.backend.ledger).find(session_id))
+        expected = [
+            each.state() for (_, name), each in self.model.sessions.items() if name == session_id
+        ]
+        assert _by_organization(found) == _by_organization(expected)
+
     def close(self, key: SessionKey, reason: EndReason) -> None:
         expected = self.model.close(key, reason, self._moment())
         assert self.backend.run(self.backend.ledger.close(key, reason)) == expected
+
+    def note_told(self, key: SessionKey, told: str) -> None:
+        self.model.note_told(key, told)
+        self.backend.run(self.backend.ledger.note_told(key, told))
 
     def seed(self, figures: AccountFigures) -> None:
         expected = self.model.seed_account(figures, self._moment())
         assert self.backend.run(self.backend.ledger.seed_account(figures)) == expected
 
     def set_limits(self, limits: AccountLimits) -> None:
-        self.model.set_limits(limits)
+        self.model.set_limits(limits, self._moment())
         self.backend.run(self.backend.ledger.set_limits([limits]))
 
     def restore(self, stored: StoredSession, metadata: str) -> None:
@@ -177,22 +205,29 @@ class World:
 
     # Comparing
 
-    def _used(self) -> dict[tuple[str, int, str], int]:
-        """All figures, by organization, period's start and member (empty: the organization's)."""
+    def _figures(self) -> dict[tuple[str, int, str], Figure]:
+        """All of them, by organization, period's start and member (empty: the organization's)."""
         figures = {}
         for organization_id, account in self.model.accounts.items():
             for start, figure in account.used.items():
-                figures[organization_id, start, ""] = figure.used
+                figures[organization_id, start, ""] = figure
             for (start, user_id), figure in account.member_used.items():
-                figures[organization_id, start, user_id] = figure.used
+                figures[organization_id, start, user_id] = figure
         return figures
+
+    def _used(self) -> dict[tuple[str, int, str], int]:
+        return {name: figure.used for name, figure in self._figures().items()}
 
     def _assert_within_limits(self, before: dict[tuple[str, int, str], int]) -> None:
         for name, used in self._used().items():
             if used > before[name]:
                 account = self.model.accounts[name[0]]
-                limit = account.member_limits[name[2]] if name[2] else account.limit
-                assert limit == UNLIMITED or used <= limit
+                cap = account.member_limits[name[2]] if name[2] else account.cap
+                if account.terms.grace_is_overage:
+                    longest = account.terms.grace(0) * len(self.model.sessions)
+                    assert cap == UNLIMITED or used <= max(cap, before[name]) + longest
+                else:
+                    assert cap == UNLIMITED or used <= cap
 
     def assert_same_state(self) -> None:
         """The server's keys say what the model says."""
@@ -217,13 +252,14 @@ class World:
         }
 
     def _assert_same_figures(self) -> None:
-        expected = self._used()
+        expected = self._figures()
         pipeline = self.backend.redis.pipeline(transaction=False)
         for organization_id, start, user_id in expected:
-            prefix = prefix_of(partition_of(organization_id))
-            field = f"m|{user_id}" if user_id else "o"
-            pipeline.hget(f"{prefix}:u:{start}:{organization_id}", field)
-        assert [int(value) for value in pipeline.execute()] == list(expected.values())
+            name = f"{prefix_of(partition_of(organization_id))}:u:{start}:{organization_id}"
+            pipeline.hmget(name, *((f"m|{user_id}", f"a|{user_id}") if user_id else ("o", "a")))
+        assert [[int(value or 0) for value in values] for values in pipeline.execute()] == [
+            [figure.size, figure.adjusted] for figure in expected.values()
+        ]
 
     def _assert_same_live_sessions(self) -> None:
         organizations = {
@@ -246,6 +282,23 @@ class World:
         found, *values = pipeline.execute()
         assert sorted(found) == names
         assert values == [expected[name] for name in names]
+        self._assert_same_indexes(expected)
+
+    def _assert_same_indexes(self, live: dict[bytes, list[tuple[bytes, float]]]) -> None:
+        """What is derived of the organizations' lists, over all partitions."""
+        pipeline = self.backend.redis.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            for index in ("began", "orgs"):
+                pipeline.zrange(f"{prefix_of(partition)}:{index}", 0, -1, withscores=True)
+        values = pipeline.execute()
+        assert sorted(chain(*values[::2])) == sorted(chain(*live.values()))
+        assert sorted(chain(*values[1::2])) == sorted(
+            (key.split(b":o:", 1)[1], len(entries)) for key, entries in live.items()
+        )
+
+
+def _by_organization(states: Iterable[SessionState]) -> list[SessionState]:
+    return sorted(states, key=lambda state: state.key.organization_id)
 
 
 def _assert_same_session(

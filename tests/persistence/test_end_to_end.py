@@ -15,7 +15,6 @@ from command.embedded import EmbeddedValkey
 from meter.codes import EndReason
 from meter.ledger.driver import Ledger
 from meter.ledger.types import CountItem, OpenRequest, OpenStatus, SessionKey
-from meter.periods import around
 from persistence.storage import PostgresStorage
 from tests.persistence.builders import assert_figures_follow_rows, session_id, stored_session
 
@@ -53,9 +52,7 @@ async def record(ledger: Ledger, storage: PostgresStorage, organization: str) ->
     )
     opened = await ledger.open(request)
     if opened.status is OpenStatus.ACCOUNT_COLD:
-        figures = await storage.load_account(
-            organization, "user_1", around(int(opened.server_time))
-        )
+        figures = await storage.load_account(organization, "user_1", int(opened.server_time))
         await ledger.seed_account(figures)
         opened = await ledger.open(request)
     assert opened.status is OpenStatus.CREATED

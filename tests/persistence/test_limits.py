@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meter.ledger.types import UNLIMITED, AccountLimits, LedgerUnavailable
-from meter.periods import around
 from persistence.database import Database
 from persistence.limits import LimitFigures, load_limits, set_limit
 from persistence.storage import PostgresStorage
@@ -63,7 +62,7 @@ async def other_connection(database_url: str) -> AsyncIterator[asyncpg.Connectio
 
 async def seconds_of(storage: PostgresStorage, user: str = "user_1") -> tuple[int, int]:
     """What a gateway gives the ledger: the organization's and the member's limit."""
-    account = await storage.load_account("org_1", user, around(NOW), with_live=False)
+    account = await storage.load_account("org_1", user, NOW, with_live=False)
     return account.organization_limit, account.member_limit
 
 
@@ -121,7 +120,7 @@ async def test_what_is_no_limit_is_refused(connection: asyncpg.Connection, hours
 
 
 async def test_an_account_without_rows_is_unlimited(storage: PostgresStorage) -> None:
-    account = await storage.load_account("org_1", "user_1", around(NOW))
+    account = await storage.load_account("org_1", "user_1", NOW)
     assert (account.organization_limit, account.member_limit) == (UNLIMITED, UNLIMITED)
     assert account.limits_version == 0
 
@@ -268,11 +267,11 @@ async def test_a_version_is_of_the_limits_it_is_read_with(
         await connection.execute("UPDATE organizations SET monthly_audio_hours_limit = 1")
         later = asyncio.create_task(set_limit(database_url, "org_1", "user_1", 10))
         await until_somebody_waits(connection)
-        account = await storage.load_account("org_1", "user_1", around(NOW))
+        account = await storage.load_account("org_1", "user_1", NOW)
         assert (account.organization_limit, account.member_limit) == (60, 20)
         assert account.limits_version == 2
     await later
-    account = await storage.load_account("org_1", "user_1", around(NOW))
+    account = await storage.load_account("org_1", "user_1", NOW)
     assert (account.organization_limit, account.member_limit) == (3600, 10)
     assert account.limits_version == 4
 

@@ -8,7 +8,7 @@ import pytest
 
 from command.embedded import EmbeddedPostgres
 from meter.ledger.types import Minute, StorageUnavailable
-from meter.periods import Period, around, month_of
+from meter.periods import around, month_of
 from persistence.storage import PostgresStorage
 from persistence.writer import Writer, write
 from tests.persistence.builders import (
@@ -91,15 +91,14 @@ async def test_minutes_without_a_session_row_have_revision_zero(
     stored = await storage.load_session(written.state.key.session_id)
     assert stored is not None
     assert (stored.state.revision, stored.state.seconds) == (0, 2)
-    account = await storage.load_account("org_1", "user_1", around(NOW))
+    account = await storage.load_account("org_1", "user_1", NOW)
     assert account.live == ()
     assert account.member_used[1] == 2
 
 
 async def test_an_account_without_rows_has_zeros(storage: PostgresStorage) -> None:
-    periods = around(NOW)
-    account = await storage.load_account("nobody", "nobody", periods)
-    assert account.periods == periods
+    account = await storage.load_account("nobody", "nobody", NOW)
+    assert account.periods == around(NOW)
     assert account.organization_used == account.member_used == (0, 0, 0)
     assert account.live == ()
 
@@ -115,7 +114,7 @@ async def test_an_accounts_figures_and_live_sessions(
     elsewhere = due((THIS_MINUTE, FULL), organization="org_2")
     await writer.write([mine, colleague, ended, elsewhere])
 
-    account = await storage.load_account("org_1", "user_1", around(NOW))
+    account = await storage.load_account("org_1", "user_1", NOW)
 
     assert account.organization_used == (60, 6, 0)
     assert account.member_used == (60, 5, 0)
@@ -125,32 +124,18 @@ async def test_an_accounts_figures_and_live_sessions(
     assert live[mine.state.key].minutes == (Minute(before, FULL), Minute(THIS_MINUTE, 0b111))
 
 
-async def test_a_period_that_is_no_month_is_summed_from_the_rows(
-    storage: PostgresStorage, writer: Writer
-) -> None:
-    await writer.write(
-        [due((THIS_MINUTE, 0b1), (THIS_MINUTE + 1, 0b11)), due((THIS_MINUTE, FULL), user="user_2")]
-    )
-    hour, minute = Period(NOW, NOW + 3600), Period(NOW, NOW + 60)
-    account = await storage.load_account("org_1", "user_1", [minute, month_of(NOW), hour])
-    assert account.organization_used == (61, 63, 63)
-    assert account.member_used == (1, 3, 3)
-    with pytest.raises(ValueError, match="splits a minute"):
-        await storage.load_account("org_1", "user_1", [Period(NOW, NOW + 1)])
-
-
 async def test_figures_and_live_sessions_are_of_one_moment(
     storage: PostgresStorage, connection: asyncpg.Connection
 ) -> None:
     """A flush that commits between the reading of both is in neither."""
     async with connection.transaction():
         await connection.execute("LOCK TABLE interview_sessions")
-        loading = asyncio.create_task(storage.load_account("org_1", "user_1", around(NOW)))
+        loading = asyncio.create_task(storage.load_account("org_1", "user_1", NOW))
         await until_somebody_waits(connection)  # it has the figures, and comes to the sessions
         await write(connection, [due((THIS_MINUTE, FULL))])
     account = await loading
     assert (account.member_used, account.live) == ((0, 0, 0), ())
-    account = await storage.load_account("org_1", "user_1", around(NOW))
+    account = await storage.load_account("org_1", "user_1", NOW)
     assert account.member_used == (0, 60, 0)
     assert account.live is not None
     assert account.live[0].state.seconds == 60
@@ -160,7 +145,7 @@ async def test_live_sessions_are_left_out_where_they_are_not_needed(
     storage: PostgresStorage, writer: Writer
 ) -> None:
     await writer.write([due((THIS_MINUTE, 0b111))])
-    account = await storage.load_account("org_1", "user_1", around(NOW), with_live=False)
+    account = await storage.load_account("org_1", "user_1", NOW, with_live=False)
     assert (account.member_used, account.live) == ((0, 3, 0), None)
 
 
@@ -186,9 +171,9 @@ async def test_it_starts_without_postgres_and_comes_back_with_it(
     await storage.ping()
     private_server.kill()
     with pytest.raises(StorageUnavailable):
-        await storage.load_account("org_1", "user_1", around(NOW))
+        await storage.load_account("org_1", "user_1", NOW)
     private_server.restart()
-    account = await storage.load_account("org_1", "user_1", around(NOW))
+    account = await storage.load_account("org_1", "user_1", NOW)
     assert account.organization_used == (0, 0, 0)
     await storage.aclose()
 

@@ -17,6 +17,8 @@ import { TOKEN_RETRY_SECONDS, parse, refreshDelay, retryDelay } from "./timing.j
 const HANDSHAKE_SECONDS = 10;
 const SILENCE_MIN_SECONDS = 15;
 const RESYNCHRONIZE_SECONDS = 60;
+/** As long as any. */
+const ANY_ORIGIN = 9_999_999_999;
 
 /** An `ack` later than this is a reason to doubt a connection after a wake-up. */
 const OVERDUE_SECONDS = 2;
@@ -185,7 +187,9 @@ export class Session {
   opened() {
     const { sessionId, kind = "recording", metadata = {} } = this.#options;
     const start = { type: "start", token: this.#token, session_id: sessionId, kind, metadata };
-    const bytes = new TextEncoder().encode(JSON.stringify(start)).length;
+    // It has to fit with an origin, too: with that, a session goes on that no server knows any more.
+    const longest = { ...start, origin: ANY_ORIGIN };
+    const bytes = new TextEncoder().encode(JSON.stringify(longest)).length;
     if (bytes > MAX_FRAME_BYTES) {
       const message = `token and metadata make a first message of ${bytes} bytes; ${MAX_FRAME_BYTES} are allowed`;
       this.#end("bad_message", 4504, message);
@@ -193,7 +197,7 @@ export class Session {
       this.#held.restart();
       this.#fatal = null;
       this.#stopSent = false;
-      this.#send(start);
+      this.#send(this.#startedOnce ? { ...start, origin: this.#origin } : start);
     }
     return this.#take();
   }

@@ -1,0 +1,66 @@
+"""What `meter bill` prints."""
+
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from command.limits_display import amount
+from meter.periods import time_zone
+from persistence.bills import Bill
+
+
+def show_bill(bill: Bill, *, as_json: bool) -> None:
+    """Print it to stdout."""
+    if as_json:
+        sys.stdout.write(json.dumps(_document(bill)) + "\n")
+        return
+    table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
+    table.add_column("")
+    table.add_column("", justify="right")
+    for name, value in _lines(bill):
+        table.add_row(name, value)
+    zone = time_zone(bill.time_zone)
+    start, end = (
+        datetime.fromtimestamp(second, zone).strftime("%-d %b %Y")
+        for second in (bill.period.start, bill.period.end)
+    )
+    console = Console()
+    console.print(f"[dim]{start} to {end}, {bill.time_zone}; as far as it is in Postgres[/]")
+    console.print(table)
+
+
+def _lines(bill: Bill) -> list[tuple[str, str]]:
+    rule = f"{bill.rule.increment} on each {bill.rule.rounding.value}"
+    lines = [
+        ("plan", bill.plan_id or "none"),
+        ("sessions", f"{bill.sessions:,}"),
+        ("recorded", f"{bill.recorded:,} s"),
+        ("adjusted", f"{bill.adjusted:+,} s") if bill.adjusted else ("", ""),
+        (f"billed, {rule}", f"{bill.billed / 60:,g} min"),
+        ("included", amount(bill.limit)),
+        ("overage", amount(bill.overage)) if bill.overage else ("", ""),
+    ]
+    return [line for line in lines if line[0]]
+
+
+def _document(bill: Bill) -> dict[str, Any]:
+    return {
+        "organization_id": bill.organization_id,
+        "plan_id": bill.plan_id,
+        "period_start": bill.period.start,
+        "period_end": bill.period.end,
+        "time_zone": bill.time_zone,
+        "sessions": bill.sessions,
+        "recorded_seconds": bill.recorded,
+        "adjusted_seconds": bill.adjusted,
+        "billing_increment": str(bill.rule.increment),
+        "billing_rounding": bill.rule.rounding.value,
+        "billed_seconds": bill.billed,
+        "billed_minutes": bill.billed / 60,
+        "limit_seconds": bill.limit,
+        "overage_seconds": bill.overage,
+    }

@@ -1,0 +1,47 @@
+"""What HTTP needs to know of Postgres besides its rows: refusals, and writes that are made once.
+
+Pure types; `persistence` raises and takes them, the gateway turns them into answers.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why something was refused for good; `code` of the problem that tells it."""
+
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    INVALID_VALUE = "invalid_value"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    IDEMPOTENCY_KEY_IN_USE = "idempotency_key_in_use"
+
+
+class Refused(Exception):
+    """Postgres is well, and this can't be done. `detail` is for people."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A caller's key for a write: it is made once, however often it is asked for.
+
+    `request_hash` is of all that was asked, so that a key can't stand for two requests."""
+
+    organization_id: str
+    user_id: str
+    route: str
+    key: str
+    request_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What was answered to a claim before: HTTP status and a JSON body."""
+
+    status: int
+    body: bytes

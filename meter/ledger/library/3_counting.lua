@@ -1,0 +1,260 @@
+-- Counting ------------------------------------------------------------------------------------
+
+-- Notes that a second is counted now: the session's figures, and its minute as not durable.
+local function note_new(session, n, tally)
+  tally.new = tally.new + 1
+  session.highest = max(session.highest, n)
+  local minute = floor((session.origin + n) / 60)
+  if minute ~= session.marked then
+    session.marked = minute
+    if mark(session, minute, true) then
+      tally.marked = true
+      call('ZADD', session.prefix .. ':due', 'LT', due_at(minute, tally.flush_after), session.id)
+    end
+  end
+end
+
+-- Whether a second counts for which there is no room: where the plan bills the grace after a stop,
+-- it is the seconds from the first such one on.
+local function is_in_grace(session, n, terms)
+  if terms.grace == 0 then return false end
+  local from = session.grace_from or tonumber(call('HGET', session.key, 'f'))
+  if not from then
+    from = n
+    call('HSET', session.key, 'f', n)
+  end
+  session.grace_from = from
+  return n >= from and n < from + terms.grace
+end
+
+local function count_one(session, n, left, terms, tally)
+  if left > 0 then
+    if call('SETBIT', session.bits, n, 1) == 0 then note_new(session, n, tally) end
+  elseif call('GETBIT', session.bits, n) == 0 then
+    if is_in_grace(session, n, terms) then
+      call('SETBIT', session.bits, n, 1)
+      note_new(session, n, tally)
+    else
+      tally.over = tally.over + 1
+    end
+  end
+end
+
+local function count_many(session, first, last, left, terms, tally)
+  local from, before, bytes = floor(first / 8), tally.new, {}
+  local present = call('GETRANGE', session.bits, from, floor(last / 8))
+  for at = from, floor(last / 8) do
+    local byte = string.byte(present, at - from + 1) or 0
+    for n = max(first, at * 8), min(last, at * 8 + 7) do
+      if not has(byte, weight_of(n)) then
+        if left > 0 or is_in_grace(session, n, terms) then
+          left, byte = left - 1, byte + weight_of(n)
+          note_new(session, n, tally)
+        else
+          tally.over = tally.over + 1
+        end
+      end
+    end
+    bytes[#bytes + 1] = string.char(byte)
+  end
+  if tally.new > before then call('SETRANGE', session.bits, from, table.concat(bytes)) end
+end
+
+-- Counts the seconds of a part, all in one period, as far as there is room.
+local function count_part(session, account, part, tally)
+  local figures, member, first, last = part[1], part[2], part[3], part[4]
+  local left, before = room(account, figures, member), tally.new
+  if first == last then
+    count_one(session, first, left, account.terms, tally)
+  else
+    count_many(session, first, last, left, account.terms, tally)
+  end
+  move(figures, member, tally.new - before)
+end
+
+-- Splits [first, last] at the periods' bounds into parts {figures, member, first, last}. false
+-- when one is in a period whose figures are cold. Nothing is written before this has succeeded.
+local function split(account, session, first, last, parts)
+  while first <= last do
+    local period = period_at(account, session.origin + first)
+    if not period then return false end
+    local figures, member = hot_figures(account, period, session.user)
+    if not figures then return false end
+    local stop = min(last, period.stop - 1 - session.origin)
+    parts[#parts + 1] = { figures, member, first, stop }
+    first = stop + 1
+  end
+  return true
+end
+
+-- Takes the seconds from first to last that the clock allows, as parts; the others go into the
+-- tally. false when the account is cold.
+local function admit(account, session, first, last, bounds, tally, parts)
+  local low = max(0, bounds.now - bounds.late - session.origin)
+  local high = bounds.now + bounds.future - session.origin
+  if first < low then
+    tally.late = tally.late + length(first, min(last, low - 1))
+    first = low
+  end
+  if first <= last and last > high then
+    tally.future = tally.future + length(max(first, high + 1), last)
+    last = high
+  end
+  local longest = min(bounds.longest, account.terms.longest)
+  if first <= last and last >= longest then
+    tally.long = tally.long + length(max(first, longest), last)
+    last = longest - 1
+  end
+  return split(account, session, first, last, parts)
+end
+
+-- The parts of "a" or "a:b,c:d"; nil when the account is cold.
+local function admit_all(account, session, spec, bounds, tally)
+  local single, parts = tonumber(spec), {}
+  if single then
+    return admit(account, session, single, single, bounds, tally, parts) and parts
+  end
+  for a, b in string.gmatch(spec, '(-?%d+):(-?%d+)') do
+    if not admit(account, session, tonumber(a), tonumber(b), bounds, tally, parts) then
+      return nil
+    end
+  end
+  return parts
+end
+
+local function save_counted(session, tally, now)
+  if tally.marked then
+    call('HSET', session.key, 'c', session.seconds, 'h', session.highest, 't', now,
+      'd', session.dirty)
+  elseif tally.new > 0 then
+    call('HSET', session.key, 'c', session.seconds, 'h', session.highest, 't', now)
+  else
+    call('HSET', session.key, 't', now)
+  end
+  -- The clock went back: `live` has to stay a lower bound.
+  if now < session.seen then call('ZADD', session.prefix .. ':live', 'LT', now, session.id) end
+end
+
+local function count_session(cache, session, spec, bounds)
+  local account, period, figures, member =
+    load_present(cache, session.prefix, session.org, session.user, bounds.now)
+  if not account then
+    return { coldness(cache, session.prefix, session.org, session.user) }
+  end
+  local tally = { new = 0, future = 0, late = 0, over = 0, long = 0,
+    flush_after = bounds.flush_after }
+  local parts = admit_all(account, session, spec, bounds, tally)
+  if not parts then return { 'member_cold' } end
+  for _, part in ipairs(parts) do count_part(session, account, part, tally) end
+  session.seconds = session.seconds + tally.new
+  save_counted(session, tally, bounds.now)
+  return { 'counted', tally.new, tally.future, tally.late, tally.over, tally.long, session.seconds,
+    session.highest, durable_through(session), session.owner, '', period.start, period.stop,
+    used_of(figures), account.limit, used_of(member), member.limit, account.terms.text }
+end
+
+-- count: a batch of heartbeats.
+--   KEYS  partitions' prefixes
+--   ARGV  future, late, longest, flush_after; then a session: index into KEYS, session id, ranges
+--         "a:b,c:d" (inclusive; "a": one second; empty: a sign of life)
+--   gives an array a session: {status, new, in future, too late, over limit, over duration,
+--         seconds, highest, durable through, owner, end reason, standing: seven values}
+local function count(keys, args)
+  local bounds = { now = now_seconds(), future = tonumber(args[1]), late = tonumber(args[2]),
+    longest = tonumber(args[3]), flush_after = tonumber(args[4]) }
+  local cache, replies = new_cache(), {}
+  for at = 5, #args, 3 do
+    local prefix, id = keys[tonumber(args[at])], args[at + 1]
+    local session = load_counting(prefix, id)
+    local reply
+    if not session then
+      reply = { 'absent' }
+    elseif session.ended_at then
+      reply = { 'ended', 0, 0, 0, 0, 0, session.seconds, session.highest,
+        durable_through(session), session.owner, call('HGET', session.key, 'y') }
+    else
+      reply = count_session(cache, session, args[at + 2], bounds)
+    end
+    replies[#replies + 1] = reply
+  end
+  save(cache)
+  return replies
+end
+
+-- open: makes a session, or resumes it.
+--   KEYS  prefix
+--   ARGV  session, organization, user, kind, owner, metadata, create (0/1), resume_seconds
+--   gives {status, server seconds, microseconds, session, standing, what it was warned of}
+local function open(keys, args)
+  local prefix = keys[1]
+  local id, org, user, kind, owner = args[1], args[2], args[3], args[4], args[5]
+  local metadata, create, resume_seconds = args[6], args[7] == '1', tonumber(args[8])
+  local now, micros = clock()
+  local session = load_session(prefix, id)
+  if session and (session.org ~= org or session.user ~= user) then
+    return { 'foreign', now, micros }
+  end
+  if session and session.ended_at
+    and (session.reason ~= 'lost' or now - tonumber(session.ended_at) > resume_seconds) then
+    return { 'ended', now, micros }
+  end
+  local cache = new_cache()
+  local account, period, figures, member = load_present(cache, prefix, org, user, now)
+  if not account then return { coldness(cache, prefix, org, user), now, micros } end
+  if not session and not create then return { 'absent', now, micros } end
+  local present = standing(account, period, figures, member)
+  if not session or session.ended_at then
+    if room(account, figures, member) <= 0 then
+      return { 'limit_reached', now, micros, {}, present }
+    elseif call('ZCARD', prefix .. ':o:' .. org) >= account.terms.most then
+      return { 'too_many_sessions', now, micros, {}, present }
+    end
+  end
+  local status = session and 'resumed' or 'created'
+  local key = prefix .. ':s:' .. id
+  if not session then
+    call('HSET', key, 'o', org, 'u', user, 'k', kind, 'g', now, 'c', 0, 'h', -1, 'w', 0,
+      'r', string.format('%d', next_revision(nil)))
+    if metadata ~= '' then call('SET', prefix .. ':x:' .. id, metadata) end
+    call('ZADD', prefix .. ':due', 'LT', now, id)
+  elseif session.ended_at then
+    call('HDEL', key, 'e', 'y')
+    call('HSET', key, 'r', string.format('%d', next_revision(session)))
+    call('PERSIST', session.key)
+    call('PERSIST', session.bits)
+    call('ZADD', prefix .. ':due', 'LT', now, id)
+  end
+  call('HSET', key, 'n', owner, 't', now)
+  call('ZADD', prefix .. ':live', now, id)
+  list_live(prefix, org, id, session and session.origin or now)
+  return { status, now, micros, describe(load_session(prefix, id)), present,
+    call('HGET', key, 'a') or '' }
+end
+
+-- note_told: keeps what a session was warned of, for the gateway that has it next.
+--   KEYS  prefix
+--   ARGV  session, a text
+--   gives 1, or 0 when the session is unknown
+local function note_told(keys, args)
+  local key = keys[1] .. ':s:' .. args[1]
+  if call('EXISTS', key) == 0 then return 0 end
+  call('HSET', key, 'a', args[2])
+  return 1
+end
+
+-- close: ends a live session. An operator ends a lost one too, for good.
+--   KEYS  prefix
+--   ARGV  session, reason
+--   gives the session, or an empty array when it is unknown
+local function close(keys, args)
+  local session = load_session(keys[1], args[1])
+  if not session then return {} end
+  if not session.ended_at then
+    end_session(session, args[2], now_seconds())
+  elseif session.reason == 'lost' and args[2] == 'admin' then
+    call('PERSIST', session.key)
+    call('PERSIST', session.bits)
+    end_session(session, args[2], now_seconds())
+  end
+  return describe(session)
+end

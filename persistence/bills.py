@@ -1,0 +1,92 @@
+"""What an account is billed for a period: exact seconds, rounded once, as its plan says."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from meter.billing import BillingRule, Increment, Rounding, Session
+from meter.cycles import Cycles
+from meter.periods import Period
+from persistence.adjusted import load_adjusted
+from persistence.database import Connection, Database
+from persistence.periods import load_cycles
+from persistence.statements import statement
+from persistence.terms import terms_of
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """A period of an account. All figures are in seconds but `sessions`.
+
+    `recorded` is what its sessions counted, `adjusted` what was added or given back by hand.
+    `billed` is both, rounded by `rule`, 0 at least; of it `overage` is past `limit` (None:
+    unlimited), where the plan bills that.
+    """
+
+    organization_id: str
+    period: Period
+    time_zone: str
+    plan_id: str | None
+    rule: BillingRule
+    sessions: int
+    recorded: int
+    adjusted: int
+    billed: int
+    limit: int | None
+    overage: int
+
+
+async def load_bill(database_url: str, organization_id: str, at_second: int) -> Bill:
+    """The bill of the account's period that holds an epoch second, by its present plan.
+
+    Reads all rows of the period: it is for billing, not for watching. Raises `StorageUnavailable`
+    when Postgres cannot be asked.
+    """
+    database = Database(database_url, name="minute-meter bill", max_connections=1)
+    try:
+        async with (
+            database.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            return await _bill(connection, organization_id, at_second)
+    finally:
+        await database.aclose()
+
+
+async def _bill(connection: Connection, organization_id: str, at_second: int) -> Bill:
+    cycles = (await load_cycles(connection, [organization_id])).get(organization_id, Cycles())
+    period = cycles.period_of(at_second)
+    row = await connection.fetchrow(statement("load_account_limits"), organization_id, None)
+    assert row is not None  # the function always gives one
+    sessions = [
+        Session(each["seconds"], each["earlier"])
+        for each in await connection.fetch(
+            statement("load_session_seconds"),
+            organization_id,
+            datetime.fromtimestamp(period.start, UTC),
+            datetime.fromtimestamp(period.end, UTC),
+        )
+    ]
+    adjusted = await load_adjusted(connection, {organization_id: [period]})
+    adjusted_seconds = sum(
+        each.seconds for each in adjusted.get(organization_id, ()) if each.user_id is None
+    )
+    rule = BillingRule()
+    if row["plan_id"] is not None:
+        rule = BillingRule(
+            Increment.parse(row["billing_increment"]), Rounding(row["billing_rounding"])
+        )
+    billed = rule.billed_seconds(sessions, adjusted_seconds)
+    limit, terms = row["organization_limit"], terms_of(row)
+    return Bill(
+        organization_id=organization_id,
+        period=period,
+        time_zone=cycles.at(period.start).zone,
+        plan_id=row["plan_id"],
+        rule=rule,
+        sessions=len(sessions),
+        recorded=sum(session.seconds for session in sessions),
+        adjusted=adjusted_seconds,
+        billed=billed,
+        limit=limit,
+        overage=max(billed - limit, 0) if limit is not None and terms.bills_past_limit else 0,
+    )

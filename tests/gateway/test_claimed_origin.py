@@ -1,0 +1,55 @@
+"""A session that nobody but its recorder knows any more goes on from where it began."""
+
+from meter.messages import Started
+from tests.gateway.counting import Peer, World, until
+
+
+async def test_a_recorder_brings_back_a_session_that_nobody_else_knows(world: World) -> None:
+    old = await world.session()
+    old.hear(0, 9)
+    await until(lambda: len(world.seconds()) == 10)
+    origin = world.ledger.entries[old.session_id].state.origin
+    world.ledger.wipe()
+    other_gateway = world.another()
+    new = Peer(other_gateway, 1, next(world.owners))
+    new.start(origin)
+    await until(lambda: new.session.state is not None)
+    started = next(message for message in new.sent if isinstance(message, Started))
+    assert (started.origin, started.resumed) == (origin, True)
+    new.hear(0, 9)
+    await other_gateway.flush()
+    assert world.seconds() == set(range(10))
+
+
+async def test_what_a_recorder_claims_gets_past_no_limit(world: World) -> None:
+    await world.session(1)
+    world.ledger.limit = 0
+    new = Peer(world.counter, 2, next(world.owners))
+    new.start(int(world.now) - 600)
+    await until(lambda: new.closed is not None)
+    assert new.closed == 4500
+
+
+async def test_a_claim_says_nothing_where_postgres_knows_the_session(world: World) -> None:
+    old = await world.session()
+    old.hear(0, 9)
+    await until(lambda: not old.session.tally.waiting)
+    origin = world.ledger.entries[old.session_id].state.origin
+    world.ledger.flush(world.storage)
+    world.ledger.wipe()
+    new = Peer(world.another(), 1, next(world.owners))
+    new.start(origin - 500)
+    await until(lambda: new.session.state is not None)
+    assert new.session.state is not None
+    assert new.session.state.origin == origin
+
+
+async def test_an_origin_in_the_future_or_longer_ago_than_any_second_may_be_is_not_taken(
+    world: World,
+) -> None:
+    for number, origin in enumerate((int(world.now) + 60, int(world.now) - 86_500), 1):
+        peer = Peer(world.counter, number, next(world.owners))
+        peer.start(origin)
+        await until(lambda peer=peer: peer.session.state is not None)  # type: ignore[misc]
+        assert peer.session.state is not None
+        assert peer.session.state.origin == int(world.now)
