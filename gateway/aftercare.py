@@ -60,6 +60,11 @@ class Patient:
     def key(self) -> SessionKey:
         return self.request.key
 
+    @property
+    def last_second(self) -> int:
+        """The last one that wasn't durable at the end."""
+        return self.seconds.ranges()[-1][1]
+
 
 class Aftercare:
     """One a gateway; `look` is to be called whenever it `is_due`."""
@@ -103,7 +108,7 @@ class Aftercare:
             for patient, reply in zip(batch, replies, strict=True):
                 if _is_well(patient, reply, now):
                     self._discharge(patient)
-                elif reply.status is CountStatus.ABSENT:
+                elif _is_missed(patient, reply):
                     await self._give_back(patient)
 
     def _discharge(self, patient: Patient) -> None:
@@ -126,5 +131,12 @@ def _is_well(patient: Patient, reply: Counted, now: float) -> bool:
         return True
     if reply.status is CountStatus.COUNTED:  # it goes on, with somebody who has its seconds
         return reply.owner != NOBODY
-    last = patient.seconds.ranges()[-1][1]
-    return reply.status is CountStatus.ENDED and reply.durable_through >= last
+    return reply.status is CountStatus.ENDED and reply.durable_through >= patient.last_second
+
+
+def _is_missed(patient: Patient, reply: Counted) -> bool:
+    """Whether the ledger came back without its end: without all of it, or with what Postgres had,
+    which may have been put back as live, and may be lost by now."""
+    if reply.status is CountStatus.ENDED:
+        return reply.end_reason == EndReason.LOST and reply.highest < patient.last_second
+    return True

@@ -250,10 +250,17 @@ class Counter:
         return True
 
     async def settle(self, timeout_seconds: float) -> None:
-        """Count what is left and end what is ending, before the process goes away."""
+        """Count what is left and end what is ending, before the process goes away; and stay with
+        what only it and the ledger hold, for as long as `stopped` would wait for that."""
+        stay_until = time.monotonic() + self._stop_wait_seconds
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
-                while self._queue or self._recovering or self._tasks:
+                while (
+                    self._queue
+                    or self._recovering
+                    or self._tasks
+                    or (self.aftercare and time.monotonic() < stay_until)
+                ):
                     await self.flush()
                     await asyncio.sleep(self._tick_seconds)
 

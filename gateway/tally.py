@@ -110,19 +110,22 @@ class Tally:
             self.recount()
         else:
             self.undurable.discard_through(reply.durable_through)
-        return sum([last - first + 1 for first, last in inflight])
+        return _size(inflight)
 
     def _keep(self, inflight: tuple[Range, ...], reply: Counted, earliest: int) -> None:
         """What was counted stays here until it is durable. What was refused must not: it would be
         given back one day."""
-        if not (reply.in_future or reply.too_late or reply.over_limit or reply.over_duration):
-            for first, last in inflight:
-                self.undurable.add(first, last)
-        elif not reply.over_limit:  # which of them a limit refused can't be told
-            for first, last in inflight:
-                kept_first, kept_last = max(first, earliest), min(last, reply.highest)
-                if kept_first <= kept_last:
-                    self.undurable.add(kept_first, kept_last)
+        refused = reply.in_future + reply.too_late + reply.over_limit + reply.over_duration
+        if refused:
+            within = [(max(first, earliest), min(last, reply.highest)) for first, last in inflight]
+            counted = _size(inflight) - refused
+            inflight = tuple((first, last) for first, last in within if first <= last)
+            # A limit refuses the last ones of those that are new. Unless that leaves just those
+            # before the highest, it can't be told which.
+            if reply.over_limit and _size(inflight) != counted:
+                return
+        for first, last in inflight:
+            self.undurable.add(first, last)
 
     def _highest_pending(self) -> int:
         ranges = self.pending.ranges()
@@ -133,6 +136,10 @@ class Tally:
         if self.pending:
             return min(self.pending.lowest() - 1, self._settled_through)
         return self._settled_through
+
+
+def _size(ranges: tuple[Range, ...]) -> int:
+    return sum([last - first + 1 for first, last in ranges])
 
 
 class Keepsakes:

@@ -10,6 +10,7 @@ from gateway.problems import ProblemCode
 from gateway.settings import GatewaySettings
 from meter.codes import CloseCode, ErrorCode
 from meter.messages import Ack, Started
+from meter.ops_messages import EndedSession, SessionList, SessionRow
 from meter.usage_messages import LimitCheck, LiveSession, UsageState
 from persistence.settings import FlusherSettings, MigrateSettings
 
@@ -18,6 +19,7 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 RUNNING = (PROJECT / "docs" / "running.md").read_text()
 PROTOCOL = (PROJECT / "docs" / "recorder-protocol.md").read_text()
 DASHBOARDS = (PROJECT / "docs" / "dashboards.md").read_text()
+OPERATORS = (PROJECT / "docs" / "operators.md").read_text()
 
 
 def settings_table() -> dict[str, str]:
@@ -32,7 +34,7 @@ def test_every_setting_is_documented_with_its_default(settings: type[BaseSetting
     for field in settings.model_fields.values():
         assert field.alias in documented
         if isinstance(field.default, int | float):
-            assert documented[field.alias] == str(field.default)
+            assert documented[field.alias] == str(field.default).lower()
 
 
 def test_no_setting_is_documented_that_does_not_exist() -> None:
@@ -51,7 +53,7 @@ def test_every_close_code_is_documented(code: CloseCode) -> None:
 
 @pytest.mark.parametrize("code", list(ErrorCode))
 def test_every_error_code_is_documented(code: ErrorCode) -> None:
-    assert code.value in PROTOCOL
+    assert code.value in PROTOCOL or f"`{code.value}`" in OPERATORS
 
 
 @pytest.mark.parametrize("message", [Started, Ack])
@@ -66,6 +68,14 @@ def test_every_field_that_a_dashboard_gets_is_documented(
 ) -> None:
     for field in answer.__struct_fields__:
         assert f'"{field}"' in DASHBOARDS
+
+
+@pytest.mark.parametrize("answer", [SessionList, SessionRow, EndedSession])
+def test_every_field_that_an_operator_gets_is_documented(
+    answer: type[SessionList | SessionRow | EndedSession],
+) -> None:
+    for field in answer.__struct_fields__:
+        assert f'"{field}"' in OPERATORS or f"`{field}`" in OPERATORS
 
 
 @pytest.mark.parametrize("code", list(ProblemCode))
