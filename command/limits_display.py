@@ -30,6 +30,11 @@ def amount(seconds: int | None) -> str:
     return " ".join(parts)
 
 
+def harmless(name: str) -> str:
+    """Names come out of tokens: whatever they hold, it is no command for a terminal."""
+    return "".join([letter if letter.isprintable() else "�" for letter in name])
+
+
 def show_limits(limits: OrganizationLimits, *, as_json: bool) -> None:
     """Print them to stdout."""
     if as_json:
@@ -39,13 +44,15 @@ def show_limits(limits: OrganizationLimits, *, as_json: bool) -> None:
     table.add_column("")
     for heading in ("limit", "used", "remaining"):
         table.add_column(heading, justify="right")
-    table.add_row(Text(limits.organization_id, "bold"), *_cells(limits.organization))
+    table.add_row(Text(harmless(limits.organization_id), "bold"), *_cells(limits.organization))
     for user_id, figures in limits.members.items():
-        table.add_row(Text(f"  {user_id}"), *_cells(figures))
+        table.add_row(Text(f"  {harmless(user_id)}"), *_cells(figures))
     console = Console()
     span = _span(limits.period, limits.time_zone)
     console.print(f"[dim]{span}; as far as it is in Postgres[/]")
     console.print(table)
+    if limits.organization.overage_seconds:
+        console.print(f"overage: {amount(limits.organization.overage_seconds)}", style="yellow")
 
 
 def show_periods(periods: AccountPeriods, *, as_json: bool) -> None:
@@ -124,5 +131,6 @@ def _figures(figures: LimitFigures) -> dict[str, Any]:
         "limit_seconds": figures.limit_seconds,
         "used_seconds": figures.used_seconds,
         "remaining_seconds": figures.remaining_seconds,
+        "overage_seconds": figures.overage_seconds,
         "unlimited": figures.limit_seconds is None,
     }

@@ -7,7 +7,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from command.limits_display import amount
+from command.limits_display import amount, harmless
 from meter.codes import EndReason
 from meter.ops_messages import EndedSession, SessionList, SessionRow, encode_body
 
@@ -56,7 +56,7 @@ def show_ended(session: EndedSession, *, as_json: bool) -> None:
     if as_json:
         _print_json(session)
         return
-    which = f"{session.session_id} of {_harmless(session.organization_id)}"
+    which = f"{session.session_id} of {harmless(session.organization_id)}"
     counted = f"{amount(session.session_seconds)} counted"
     if session.reason == EndReason.ADMIN:
         sys.stdout.write(f"{which}: stopped; {counted}\n")
@@ -67,13 +67,13 @@ def show_ended(session: EndedSession, *, as_json: bool) -> None:
 def _headline(listing: SessionList) -> Text:
     live = f"{listing.total:,} live {'session' if listing.total == 1 else 'sessions'}"
     if listing.organization_id is not None:
-        return Text(f"{live} of {_harmless(listing.organization_id)}", "bold")
+        return Text(f"{live} of {harmless(listing.organization_id)}", "bold")
     headline = Text(live, "bold")
     if listing.organizations:
         plural = "organization" if listing.organizations == 1 else "organizations"
         headline.append(f" of {listing.organizations:,} {plural}", "not bold")
         largest = list(listing.by_organization.items())[:LARGEST]
-        named = ", ".join(f"{_harmless(name)} {count:,}" for name, count in largest)
+        named = ", ".join(f"{harmless(name)} {count:,}" for name, count in largest)
         rest = ", …" if listing.organizations > len(largest) else ""
         headline.append(f" ({named}{rest})", "not bold dim")
     return headline
@@ -89,18 +89,13 @@ def _cells(session: SessionRow, now: datetime) -> list[Text]:
         state = Text("live", "green")
     return [
         Text(session.session_id),
-        Text(_harmless(session.organization_id)),
-        Text(_harmless(session.user_id)),
-        Text(_harmless(session.kind)),
+        Text(harmless(session.organization_id)),
+        Text(harmless(session.user_id)),
+        Text(harmless(session.kind)),
         Text(began_at),
         Text(amount(session.session_seconds)),
         state,
     ]
-
-
-def _harmless(name: str) -> str:
-    """Names come out of tokens: whatever they hold, it is no command for a terminal."""
-    return "".join([letter if letter.isprintable() else "�" for letter in name])
 
 
 def _print_json(answer: SessionList | EndedSession) -> None:

@@ -6,17 +6,22 @@ from datetime import date
 
 from meter.cycles import Cycles
 from meter.periods import Period, date_of
+from persistence.adjusted import load_adjusted
 from persistence.database import Database
 from persistence.periods import load_cycles, make_periods
 from persistence.statements import statement
+from persistence.terms import terms_of
 
 
 @dataclass(frozen=True, slots=True)
 class LimitFigures:
-    """A limit and what was used of it in a period, in seconds; no limit: None."""
+    """A limit and what was used of it in a period, in seconds; no limit: None. What was adjusted
+    by hand is in it. Of what an organization used, its plan bills `overage_seconds` past the limit,
+    which are not in `used_seconds`."""
 
     limit_seconds: int | None
     used_seconds: int
+    overage_seconds: int = 0
 
     @property
     def remaining_seconds(self) -> int | None:
@@ -82,12 +87,26 @@ async def load_limits(database_url: str, organization_id: str) -> OrganizationLi
                 month if found is None else None,
                 None if found is None else period.start,
             )
+            adjusted = await load_adjusted(connection, {organization_id: [period]})
+            terms = await connection.fetchrow(
+                statement("load_account_limits"), organization_id, None
+            )
     finally:
         await database.aclose()
-    figures = {
-        row["user_id"]: LimitFigures(row["limit_seconds"], row["used_seconds"]) for row in rows
-    }
-    organization = figures.pop(None, None)
-    if organization is None:
+    added = {each.user_id: each.seconds for each in adjusted.get(organization_id, ())}
+    used = {row["user_id"]: row["used_seconds"] + added.get(row["user_id"], 0) for row in rows}
+    limits = {row["user_id"]: row["limit_seconds"] for row in rows}
+    if None not in used:
         return None
+    figures = {user_id: LimitFigures(limits[user_id], used[user_id]) for user_id in used}
+    bills_overage = terms is not None and terms_of(terms).bills_past_limit
+    organization = _apart(figures.pop(None)) if bills_overage else figures.pop(None)
     return OrganizationLimits(organization_id, month, period, zone, organization, figures)
+
+
+def _apart(figures: LimitFigures) -> LimitFigures:
+    """With what was used past the limit as overage."""
+    if figures.limit_seconds is None:
+        return figures
+    overage = max(figures.used_seconds - figures.limit_seconds, 0)
+    return LimitFigures(figures.limit_seconds, figures.used_seconds - overage, overage)

@@ -13,7 +13,11 @@ DEMO_ORGANIZATION = "demo"
 DEMO_USER = "ada"
 LINK_SECONDS = 12 * 3600
 
-_PAGES = (("/recorder", "record usage", "record from this browser"),)
+_PAGES = (
+    ("/recorder", "record usage", "record from this browser"),
+    ("/usage", "usage", "watch how the account stands"),
+    ("/ops", "admin", "see all live sessions, and stop some"),
+)
 
 
 def welcome(state: DevState, data: Path, seconds: float) -> Iterator[str]:

@@ -37,9 +37,13 @@ def ended_in_order(dev: DevRun) -> bool:
 def test_it_says_when_it_is_ready_and_what_to_open(dev: DevRun) -> None:
     lines = dev.start().ready().output.splitlines()
     assert f"ready http://127.0.0.1:{dev.port}" in lines
-    link = next(line for line in lines if "/recorder#token=" in line)
-    claims = jwt.decode(link.partition("#token=")[2], dev.state["jwt_secret"], ["HS256"])
-    assert (claims["org_id"], claims["scope"]) == ("demo", "record usage")
+    links = [line.strip() for line in lines if "#token=" in line]
+    scopes = {}
+    for page, _, token in (link.partition("#token=") for link in links):
+        claims = jwt.decode(token, dev.state["jwt_secret"], ["HS256"])
+        assert claims["org_id"] == "demo"
+        scopes[page.removeprefix(f"http://127.0.0.1:{dev.port}")] = claims["scope"]
+    assert scopes == {"/recorder": "record usage", "/usage": "usage", "/ops": "admin"}
 
 
 def test_it_tells_other_programs_where_things_are(dev: DevRun) -> None:

@@ -355,3 +355,27 @@ async def test_a_member_made_while_their_first_minute_is_being_written_has_it(
         await until_somebody_waits(connection)
     await making
     assert await member(connection) == (MONTH, 1)
+
+
+async def test_shown_figures_have_adjustments_in_them_and_overage_apart(
+    database_url: str, connection: asyncpg.Connection, writer: Writer
+) -> None:
+    await writer.write([due((THIS_MINUTE, FULL))])
+    await set_limit(database_url, "org_1", None, 50)
+    await connection.execute(
+        "INSERT INTO usage_adjustments "
+        "(organization_id, user_id, seconds, effective_at, reason, author) "
+        "VALUES ('org_1', 'user_1', -5, to_timestamp($1), 'an outage', 'olga')",
+        NOW,
+    )
+    shown = await load_limits(database_url, "org_1")
+    assert shown is not None
+    assert shown.organization == LimitFigures(50, 55)
+    assert shown.members == {"user_1": LimitFigures(None, 55)}
+    await connection.execute("UPDATE plans SET soft_cap = true")
+    await connection.execute(
+        "INSERT INTO user_subscriptions (organization_id, plan_id) VALUES ('org_1', 'starter')"
+    )
+    shown = await load_limits(database_url, "org_1")
+    assert shown is not None
+    assert shown.organization == LimitFigures(50, 50, 5)
