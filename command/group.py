@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Entry] = {
     "limits": Entry("command.limits", "Set and show the limits of organizations and members."),
     "plans": Entry("command.plans", "List the plans, and give an organization one."),
     "bill": Entry("command.bill", "Show what an organization is billed for a period."),
+    "audit": Entry("command.audit", "Compare every figure with the rows, and repair it."),
     "sessions": Entry("command.sessions", "List live sessions of all organizations, and stop one."),
     "simulate": Entry("command.simulate", "Record with many sessions at once, and check the sums."),
 }

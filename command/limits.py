@@ -6,7 +6,7 @@ import typer
 
 from command.cli import new_app
 from command.errors import CommandError
-from command.postgres import Data, Organization, ask, database_url
+from command.stores import Data, Organization, ask, database_url
 
 app = new_app()
 

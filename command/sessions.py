@@ -1,7 +1,6 @@
 """`meter sessions list` and `meter sessions stop`."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -11,6 +10,7 @@ import typer
 
 from command.cli import new_app
 from command.errors import CommandError
+from command.stores import redis_url
 
 if TYPE_CHECKING:
     from meter.ledger.listing import Census, SessionPage
@@ -99,17 +99,8 @@ async def _pages(
     return SessionPage(total, tuple(found), page.next), census
 
 
-def _redis_url(data: Path | None) -> str:
-    from command.devserver.state import read_dev_state
-
-    url = os.environ.get("REDIS_URL")
-    if data is None and url:
-        return url
-    return read_dev_state(data or Path(".meter")).redis_url
-
-
 def _ask(data: Path | None, question: "Callable[[LiveSessions], Awaitable[Result]]") -> Result:
-    url = _redis_url(data)
+    url = redis_url(data)
 
     from meter.ledger.driver import Ledger
     from meter.ledger.live import LiveSessions

@@ -79,6 +79,10 @@ class Aftercare:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def seconds(self) -> int:
+        """How many seconds are kept."""
+        return sum(len(patient.seconds) for patient in self._kept.values())
+
     def admit(self, patient: Patient) -> None:
         """Look after a session that has ended."""
         if len(self._kept) >= MAX_SESSIONS:

@@ -202,6 +202,12 @@ class Counter:
             del self._speakers[session_id]
             self._keepsakes.keep(session_id, session.tally, time.monotonic())
 
+    def undurable_seconds(self) -> int:
+        """How many counted seconds are kept here, as Postgres isn't known to have them."""
+        return self.aftercare.seconds() + sum(
+            len(speaker.session.tally.undurable) for speaker in self._speakers.values()
+        )
+
     def speakers(self) -> list[Speaker]:
         """All connections that speak for a session."""
         return list(self._speakers.values())

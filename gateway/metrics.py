@@ -30,6 +30,11 @@ class Metrics:
         self.ledger_failures = Counter(
             "meter_ledger_failures", "Batches that the ledger did not take.", registry=self.registry
         )
+        self.undurable = Gauge(
+            "meter_undurable_seconds",
+            "Counted seconds kept here because Postgres isn't known to have them.",
+            registry=self.registry,
+        )
         self.closes = Counter(
             "meter_closes", "Connections closed by the gateway.", ["code"], registry=self.registry
         )

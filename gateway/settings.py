@@ -58,6 +58,7 @@ class GatewaySettings(BaseSettings):
     ack_seconds: int = Field(default=6, alias="METER_ACK_SECONDS", ge=2, le=60)
     start_timeout_seconds: float = Field(default=10, alias="METER_START_TIMEOUT_SECONDS", gt=0)
     token_grace_seconds: float = Field(default=60, alias="METER_TOKEN_GRACE_SECONDS", ge=0)
+    behind_after_seconds: float = Field(default=120, alias="METER_BEHIND_AFTER_SECONDS", gt=0)
     stop_wait_seconds: float = Field(default=3, alias="METER_STOP_WAIT_SECONDS", ge=0, le=60)
     stop_grace_seconds: int = Field(default=10, alias="METER_STOP_GRACE_SECONDS", ge=0)
     drain_seconds: float = Field(default=5, alias="METER_DRAIN_SECONDS", ge=0)

@@ -6,12 +6,17 @@ Pure types; `persistence` raises and takes them, the gateway turns them into ans
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
+from meter.account_messages import Day
+
 
 class Reason(StrEnum):
     """Why something was refused for good; `code` of the problem that tells it."""
 
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
+    LIMIT_REACHED = "limit_reached"
     INVALID_VALUE = "invalid_value"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     IDEMPOTENCY_KEY_IN_USE = "idempotency_key_in_use"
@@ -45,3 +50,47 @@ class KeptAnswer:
 
     status: int
     body: bytes
+
+
+class UsageDays(Struct, frozen=True):
+    """The days of an account's present period, and what was adjusted by hand in it."""
+
+    time_zone: str
+    adjusted_seconds: int
+    days: tuple[Day, ...]
+
+
+class ReportKind(StrEnum):
+    """What a report has a row of, and its columns."""
+
+    DAYS = "days"
+    SESSIONS = "sessions"
+    MINUTES = "minutes"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """In their order."""
+        return _COLUMNS[self]
+
+
+_COLUMNS = {
+    ReportKind.DAYS: ("organization_id", "user_id", "day", "time_zone", "seconds", "minutes"),
+    ReportKind.SESSIONS: (
+        "organization_id",
+        "user_id",
+        "session_id",
+        "kind",
+        "started_at",
+        "ended_at",
+        "end_reason",
+        "seconds",
+        "minutes",
+    ),
+    ReportKind.MINUTES: (
+        "organization_id",
+        "user_id",
+        "session_id",
+        "minute_timestamp",
+        "seconds",
+    ),
+}

@@ -5,6 +5,10 @@ from meter.billing import used_minutes
 from meter.periods import Period, date_of
 
 DAY_SECONDS = 86_400
+# When to recommend something.
+WARN_SECONDS = 600
+SMALL_PERCENT = 30
+ENOUGH_DAYS = 10
 
 
 def project(
@@ -16,7 +20,7 @@ def project(
     length = period.end - period.start
     elapsed = min(max(now - period.start, 1.0), float(length))
     left = length - elapsed
-    a_second = used_seconds / elapsed
+    a_second = max(used_seconds, 0) / elapsed  # what was given back may be more than was used
     projected = used_seconds + round(a_second * left)
     percentage, reached_on = None, None
     if limit_seconds is not None:
@@ -37,3 +41,34 @@ def project(
         will_exceed_limit=limit_seconds is not None and projected > limit_seconds,
         limit_reached_on=reached_on,
     )
+
+
+def recommend(
+    limit_seconds: int | None, remaining_seconds: int | None, projection: Projection
+) -> list[tuple[str, str]]:
+    """What a user might do, as code and text; the most pressing first."""
+    if limit_seconds is None or remaining_seconds is None:
+        return []
+    if remaining_seconds == 0:
+        return [("limit_reached", "No minutes are left this month: a larger plan has more.")]
+    found = []
+    if remaining_seconds < WARN_SECONDS:
+        found.append(("near_limit", "Less than 10 minutes are left this month."))
+    if projection.will_exceed_limit:
+        found.append(
+            (
+                "upgrade",
+                f"At this rate the limit is reached on {projection.limit_reached_on}:"
+                " a larger plan would last the month.",
+            )
+        )
+    small_part = 100 * projection.projected_seconds < SMALL_PERCENT * limit_seconds
+    if small_part and projection.days_elapsed >= ENOUGH_DAYS:
+        found.append(
+            (
+                "downgrade",
+                f"At this rate less than {SMALL_PERCENT} % of the limit is used:"
+                " a smaller plan would do.",
+            )
+        )
+    return found

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings
 from meter.ledger.driver import Ledger
 from meter.ledger.types import StorageUnavailable
 from persistence.alerts import AlertNoter
+from persistence.auditor import Auditor
 from persistence.database import Database
 from persistence.demo import make_demo
 from persistence.errors import storage_errors
@@ -89,6 +90,7 @@ async def _flush(settings: FlusherSettings) -> None:
         async with asyncio.TaskGroup() as group:
             keeper = PeriodsKeeper(database)
             group.create_task(keeper.run(stop))
+            group.create_task(Auditor(ledger, database, metrics).run(stop))
             group.create_task(LimitsTeller(ledger, database, metrics, keeper).run(stop))
             group.create_task(
                 Flusher(

@@ -24,6 +24,11 @@ class FlusherMetrics:
             "Organizations whose changed limits the ledger was told",
             registry=registry,
         )
+        self.drift = Gauge(
+            "meter_flusher_drift_seconds",
+            "Seconds by which the ledger's figures differ from Postgres, as compared last",
+            registry=registry,
+        )
         self.failures = Counter(
             "meter_flusher_failures",
             "Turns given up because a store was away",

@@ -163,6 +163,21 @@ class Ledger:
         answers = await self._run([(function, group, arguments) for group in groups])
         return [reply for answer in answers for reply in answer]
 
+    async def ask(
+        self, function: str, organization_id: str, arguments: Sequence[calls.Argument]
+    ) -> Any:
+        """Call a function on an organization's partition."""
+        prefix = prefix_of(partition_of(organization_id))
+        return (await self._run([(function, (prefix,), arguments)]))[0]
+
+    async def names(self, pattern: str) -> list[str]:
+        """All keys like this. It looks at every key, and in between others are served."""
+
+        async def scan() -> list[str]:
+            return [replies.text(name) async for name in self._client.scan_iter(pattern, 1000)]
+
+        return await self._guard(scan)
+
     async def peek(self, sessions: Mapping[int, Sequence[str]]) -> list[Any]:
         """Sessions by partition, as they are now; the partitions' replies in order."""
         return await self._run(

@@ -1,8 +1,8 @@
 """The counting rules over plain sets: what the function library has to do, readable.
 
-The reference model of the function library (`library/`): tests run random calls against both and compare. It has the
-driver's calls, each with the time as an argument, and keeps no keys, caches or expiry times: a
-session that the library would let expire has `expiring` set, and stays.
+The reference model of the function library (`library/`): tests run random calls against both and
+compare. It has the driver's calls, each with the time as an argument, and keeps no keys, caches or
+expiry times: a session that the library would let expire has `expiring` set, and stays.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

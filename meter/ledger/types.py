@@ -115,8 +115,8 @@ class Adjusted:
 @dataclass(frozen=True, slots=True)
 class AccountFigures:
     """An account as Postgres has it: seconds used by the organization and by one member in each
-    of `periods` (all in one snapshot), as counted; what was adjusted on top; their limits in seconds (`UNLIMITED` when none), and the
-    organization's terms.
+    of `periods` (all in one snapshot), as counted; what was adjusted on top; their limits in
+    seconds (`UNLIMITED` when none), and the organization's terms.
 
     `limits_version` is that of `AccountLimits`. `live` is None where it was not asked for."""
 

@@ -17,15 +17,15 @@ local function sweep_lost(prefix, now, lost_after)
   end
 end
 
--- Minutes that are to be written now, as a flat array: minute, first byte's index, bytes.
-local function due_minutes(session, now, flush_after)
+-- Minutes with seconds that are not durable, as a flat array: minute, first byte's index, bytes. With
+-- `is_wanted`, those for which it gives true.
+local function dirty_minutes(session, is_wanted)
   local out, marks = {}, session.dirty
   for at = 1, #marks do
     local byte = string.byte(marks, at)
     for bit = 0, 7 do
       local minute = session.first_minute + (at - 1) * 8 + bit
-      if has(byte, weight_of(bit))
-        and (session.ended_at or due_at(minute, flush_after) <= now) then
+      if has(byte, weight_of(bit)) and (not is_wanted or is_wanted(minute)) then
         local from = floor(max(minute * 60 - session.origin, 0) / 8)
         out[#out + 1] = minute
         out[#out + 1] = from
@@ -35,6 +35,13 @@ local function due_minutes(session, now, flush_after)
     end
   end
   return out
+end
+
+-- Those that are to be written now.
+local function due_minutes(session, now, flush_after)
+  return dirty_minutes(session, function(minute)
+    return session.ended_at or due_at(minute, flush_after) <= now
+  end)
 end
 
 -- collect: what of a partition is to be made durable. Removes nothing.

@@ -103,3 +103,20 @@ local function set_limits(keys, args)
   end
   return 1
 end
+
+-- correct: moves figures of a period by what an audit found them to be off.
+--   KEYS  prefix
+--   ARGV  organization, period's start, then a figure: user (empty: the organization's), seconds to
+--         add
+--   gives how many figures were there
+local function correct(keys, args)
+  local key, known = keys[1] .. ':u:' .. args[2] .. ':' .. args[1], 0
+  for at = 3, #args, 2 do
+    local field = args[at] == '' and 'o' or 'm|' .. args[at]
+    if call('HEXISTS', key, field) == 1 then
+      call('HINCRBY', key, field, args[at + 1])
+      known = known + 1
+    end
+  end
+  return known
+end

@@ -93,3 +93,28 @@ local function find(keys, args)
   end
   return replies
 end
+
+-- pending: an organization's figures, and what of its sessions is counted and not durable, as of one
+-- moment: what an audit compares with Postgres. Writes nothing.
+--   KEYS  prefix
+--   ARGV  organization
+--   gives {a period: start, end, then its hash's fields and values; ...}, then a session with such
+--         minutes: {session, user, origin, minutes as in collect}; an empty array when it is cold
+local function pending(keys, args)
+  local prefix, org = keys[1], args[1]
+  local bounds = call('HGET', prefix .. ':c:' .. org, 'p')
+  if not bounds then return {} end
+  local periods, reply = {}, {}
+  for at, period in ipairs(load_periods(new_cache(), bounds)) do
+    periods[at] = { period.start, period.stop,
+      call('HGETALL', prefix .. ':u:' .. period.name .. ':' .. org) }
+  end
+  reply[1] = periods
+  for _, id in ipairs(call('ZRANGE', prefix .. ':due', 0, -1)) do
+    local session = load_session(prefix, id)
+    if session and session.org == org and lowest_dirty(session) then
+      reply[#reply + 1] = { id, session.user, session.origin, dirty_minutes(session) }
+    end
+  end
+  return reply
+end

@@ -14,7 +14,10 @@ redis.register_function('mm1_backlog', backlog)
 redis.register_function('mm1_restore', restore)
 redis.register_function('mm1_seed', seed)
 redis.register_function('mm1_set_limits', set_limits)
+redis.register_function('mm1_correct', correct)
 redis.register_function { function_name = 'mm1_look', callback = look, flags = { 'no-writes' } }
 redis.register_function { function_name = 'mm1_rank', callback = rank, flags = { 'no-writes' } }
 redis.register_function { function_name = 'mm1_peek', callback = peek, flags = { 'no-writes' } }
 redis.register_function { function_name = 'mm1_find', callback = find, flags = { 'no-writes' } }
+redis.register_function { function_name = 'mm1_pending', callback = pending,
+  flags = { 'no-writes' } }

@@ -1,0 +1,109 @@
+"""`/healthz`, `/readyz` and `/metrics`: how a gateway is, for those who run it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from gateway.jwks import RemoteKeys
+from gateway.metrics import Metrics
+from meter.ledger.types import Backlog, LedgerUnavailable, StorageUnavailable
+
+CHECK_SECONDS = 2.0
+
+
+class Pinged(Protocol):
+    """A store that can be asked whether it answers."""
+
+    async def ping(self) -> None: ...
+
+
+class BackloggedLedger(Pinged, Protocol):
+    """What is needed of `meter.ledger.driver.Ledger`."""
+
+    async def backlog(self) -> Backlog: ...
+
+
+class Health:
+    """What a gateway says of itself and of what it needs."""
+
+    def __init__(
+        self,
+        *,
+        ledger: BackloggedLedger,
+        storage: Pinged,
+        metrics: Metrics,
+        keys: RemoteKeys | None,
+        is_draining: Callable[[], bool],
+        behind_after_seconds: float,
+    ) -> None:
+        self._ledger = ledger
+        self._storage = storage
+        self._metrics = metrics
+        self._keys = keys
+        self._is_draining = is_draining
+        self._behind_after_seconds = behind_after_seconds
+
+    def routes(self) -> list[BaseRoute]:
+        """Where it is asked."""
+        return [
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._show_metrics),
+        ]
+
+    async def _healthz(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _show_metrics(self, _: Request) -> Response:
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def _readyz(self, _: Request) -> Response:
+        redis, postgres, backlog = await asyncio.gather(
+            _state(self._ledger.ping), _state(self._storage.ping), self._backlog()
+        )
+        checks = {
+            "gateway": "draining" if self._is_draining() else "ok",
+            "redis": redis,
+            "postgres": postgres,
+        }
+        if self._keys is not None:
+            checks["jwks"] = "ok" if self._keys.available else "unavailable"
+        ready = all(state == "ok" for state in checks.values())
+        if backlog is not None:
+            # Said, and no reason to send recorders away: theirs is counted, and waits in Redis.
+            behind = backlog["oldest_due_seconds"] > self._behind_after_seconds
+            checks["backlog"] = "behind" if behind else "ok"
+        body = {
+            "status": "ready" if ready else "not_ready",
+            "checks": checks,
+            "backlog": backlog,
+        }
+        return JSONResponse(body, 200 if ready else 503)
+
+    async def _backlog(self) -> dict[str, int] | None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                backlog = await self._ledger.backlog()
+        except (LedgerUnavailable, TimeoutError):
+            return None
+        oldest = backlog.oldest_due_at
+        return {
+            "sessions_due": backlog.sessions_due,
+            "oldest_due_seconds": 0 if oldest is None else max(int(time.time()) - oldest, 0),
+            "set_aside": backlog.set_aside,
+            "live_sessions": backlog.live_sessions,
+        }
+
+
+async def _state(check: Callable[[], Awaitable[None]]) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except (LedgerUnavailable, StorageUnavailable, TimeoutError) as error:
+        return f"unavailable: {type(error).__name__}"
+    return "ok"

@@ -1,0 +1,106 @@
+"""What the ledger says of accounts, for an audit to compare with Postgres.
+
+All raise `LedgerUnavailable`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from meter.ledger.calls import Argument
+from meter.ledger.replies import text
+from meter.ledger.types import Minute
+from meter.periods import Period
+from meter.seconds import minute_from_bitmap
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFigures:
+    """Seconds counted in a period: the organization's (None when cold), and those of the members
+    that are known."""
+
+    period: Period
+    organization: int | None
+    members: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSession:
+    """A session with counted seconds that are not known to be durable, by minute."""
+
+    session_id: str
+    user_id: str
+    minutes: tuple[Minute, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAccount:
+    """An organization as of one moment."""
+
+    organization_id: str
+    figures: tuple[LedgerFigures, ...]
+    pending: tuple[PendingSession, ...]
+
+
+class AuditedLedger(Protocol):
+    """What is needed of `meter.ledger.driver.Ledger`."""
+
+    async def ask(
+        self, function: str, organization_id: str, arguments: Sequence[Argument]
+    ) -> Any: ...
+
+    async def names(self, pattern: str) -> list[str]: ...
+
+
+class LedgerAudit:
+    """Of the ledger it is made with."""
+
+    def __init__(self, ledger: AuditedLedger) -> None:
+        self._ledger = ledger
+
+    async def organizations(self) -> list[str]:
+        """Those that the ledger knows."""
+        return sorted({name.split(":c:", 1)[1] for name in await self._ledger.names("mm:{*:c:*")})
+
+    async def account(self, organization_id: str) -> LedgerAccount | None:
+        """An organization's figures; None when the ledger doesn't know it (any more)."""
+        reply = await self._ledger.ask("mm1_pending", organization_id, (organization_id,))
+        if not reply:
+            return None
+        periods, *sessions = reply
+        return LedgerAccount(
+            organization_id,
+            tuple(_figures(*each) for each in periods),
+            tuple(_session(*each) for each in sessions),
+        )
+
+    async def correct(
+        self, organization_id: str, period: Period, seconds: Mapping[str | None, int]
+    ) -> None:
+        """Move figures of a period, by user (None: the organization's)."""
+        arguments: list[Argument] = [organization_id, period.start]
+        for user_id, moved in seconds.items():
+            arguments += (user_id or "", moved)
+        await self._ledger.ask("mm1_correct", organization_id, arguments)
+
+
+def _figures(start: int, end: int, fields: Sequence[bytes]) -> LedgerFigures:
+    values = {text(name): int(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
+    members = {
+        name.removeprefix("m|"): value for name, value in values.items() if name.startswith("m|")
+    }
+    return LedgerFigures(Period(start, end), values.get("o"), members)
+
+
+def _session(
+    session_id: bytes, user_id: bytes, origin: int, minutes: Sequence[Any]
+) -> PendingSession:
+    triples = zip(minutes[::3], minutes[1::3], minutes[2::3], strict=True)
+    return PendingSession(
+        text(session_id),
+        text(user_id),
+        tuple(
+            Minute(minute, minute_from_bitmap(data, first, origin, minute))
+            for minute, first, data in triples
+        ),
+    )

@@ -1,0 +1,203 @@
+"""Audits: every kept figure, and the ledger's, against the rows; and repairs of what differs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from meter.codes import EndReason
+from meter.ledger.auditing import LedgerAudit
+from meter.ledger.driver import Ledger
+from meter.ledger.types import CountItem, OpenRequest, Rules, SessionKey
+from meter.periods import Period, month_of
+from persistence import audit as auditing
+from persistence.audit import EVER, audit_all, audit_ledger, audit_rows, repair_rows
+from persistence.auditor import Auditor
+from persistence.database import Database
+from persistence.flusher import Flusher
+from persistence.metrics import FlusherMetrics
+from persistence.storage import PostgresStorage
+from persistence.writer import Writer
+from tests.ledger.servers import Valkey
+from tests.persistence.builders import (
+    FULL,
+    NOW,
+    THIS_MINUTE,
+    assert_figures_follow_rows,
+    due,
+    session_id,
+)
+
+pytestmark = pytest.mark.integration
+
+MONTH = month_of(NOW)
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditing, "LOOK_APART_SECONDS", 0.01)
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    with Valkey(tmp_path / "valkey") as valkey:
+        # Sessions begin now; so that they can count, seconds ahead of the clock are allowed.
+        ledger = Ledger.connect(valkey.url, Rules(future_seconds=100))
+        yield ledger
+        await ledger.aclose()
+
+
+async def record(
+    ledger: Ledger, storage: PostgresStorage, seconds: int, user: str = "user_1"
+) -> SessionKey:
+    """A session that counts so many seconds."""
+    key = SessionKey("org_1", session_id())
+    for with_live in (True, False):
+        figures = await storage.load_account("org_1", user, int(time.time()), with_live=with_live)
+        await ledger.seed_account(figures)
+    await ledger.open(OpenRequest(key, user, "recording", 1, create=True))
+    await ledger.count([CountItem(key, ((0, seconds - 1),))])
+    return key
+
+
+async def test_what_was_written_in_the_usual_way_has_no_drift(
+    database: Database, writer: Writer
+) -> None:
+    await writer.write([due((THIS_MINUTE, FULL), (THIS_MINUTE + 1, 5)), due((THIS_MINUTE, 3))])
+    assert await audit_rows(database, EVER) == []
+
+
+@pytest.mark.parametrize(
+    ("breakage", "figure", "drift"),
+    [
+        ("UPDATE monthly_usage_cache SET seconds_used = seconds_used + 7",
+         {"monthly_usage_cache"}, 7),
+        ("UPDATE monthly_usage_cache SET seconds_used = 0", {"monthly_usage_cache"}, -60),
+        ("DELETE FROM monthly_usage_cache",
+         {"monthly_usage_cache"}, -60),
+        ("UPDATE daily_usage SET seconds_used = 61", {"daily_usage"}, 1),
+        ("UPDATE interview_sessions SET seconds_recorded = 59", {"interview_sessions"}, -1),
+        ("INSERT INTO daily_usage VALUES ('org_9', 'eve', '2020-01-01', 'UTC', 5)",
+         {"daily_usage"}, 5),
+    ],
+)  # fmt: skip
+async def test_a_kept_figure_that_is_off_is_found_and_put_right(
+    database: Database,
+    writer: Writer,
+    connection: asyncpg.Connection,
+    breakage: str,
+    figure: set[str],
+    drift: int,
+) -> None:
+    await writer.write([due((THIS_MINUTE, FULL))])
+    await connection.execute(breakage)
+    found = await audit_rows(database, EVER)
+    assert {each.figure for each in found} == figure
+    assert [each.seconds for each in found] == [drift]
+    assert await repair_rows(database, EVER) == 1
+    assert await audit_rows(database, EVER) == []
+    await assert_figures_follow_rows(connection)
+
+
+async def test_a_members_minutes_that_are_off_are_found_and_put_right(
+    database: Database, writer: Writer, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("INSERT INTO organizations (id) VALUES ('org_1')")
+    await connection.execute("INSERT INTO organization_members VALUES ('org_1', 'user_1')")
+    await writer.write([due((THIS_MINUTE, FULL))])
+    assert await audit_rows(database, EVER) == []
+    await connection.execute("UPDATE organization_members SET current_month_minutes_used = 9")
+    (found,) = await audit_rows(database, EVER)
+    assert (found.figure, found.seconds) == ("organization_members", 8 * 60)
+    await repair_rows(database, EVER)
+    assert await connection.fetchval(
+        "SELECT current_month_minutes_used FROM organization_members"
+    ) == 1  # fmt: skip
+
+
+async def test_figures_of_a_period_that_are_off_are_found_and_put_right(
+    database: Database, writer: Writer, storage: PostgresStorage, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("INSERT INTO organizations (id) VALUES ('org_1')")
+    await connection.execute("UPDATE organizations SET time_zone = 'Asia/Kathmandu'")
+    await storage.load_account("org_1", "user_1", NOW)
+    await writer.write([due((THIS_MINUTE, FULL))])
+    assert await audit_rows(database, EVER) == []
+    await connection.execute("UPDATE period_usage SET seconds_used = 1")
+    (found,) = await audit_rows(database, EVER)
+    assert (found.figure, found.seconds) == ("period_usage", -59)
+    await repair_rows(database, EVER)
+    assert await audit_rows(database, EVER) == []
+
+
+async def test_one_month_alone_is_audited(
+    database: Database, writer: Writer, connection: asyncpg.Connection
+) -> None:
+    await writer.write([due((THIS_MINUTE, FULL))])
+    await connection.execute("UPDATE monthly_usage_cache SET seconds_used = 1")
+    before = Period(month_of(MONTH.start - 1).start, MONTH.start)
+    assert await audit_rows(database, before) == []
+    assert len(await audit_rows(database, MONTH)) == 1
+
+
+async def test_the_ledgers_figures_are_the_rows_and_what_is_not_in_them_yet(
+    database: Database, storage: PostgresStorage, ledger: Ledger
+) -> None:
+    keys = [await record(ledger, storage, 70, user) for user in ("user_1", "user_2")]
+    audited = LedgerAudit(ledger)
+    assert await audited.organizations() == ["org_1"]
+    assert await audit_ledger(database, audited, ["org_1"]) == []
+    flusher = Flusher(ledger, Writer(database))
+    await ledger.close(keys[0], EndReason.STOPPED)
+    await flusher.flush()
+    for by_rows in (True, False):
+        assert await audit_ledger(database, audited, ["org_1"], by_rows=by_rows) == []
+
+
+async def test_a_ledgers_figure_that_is_off_is_found_and_put_right(
+    database: Database, storage: PostgresStorage, ledger: Ledger
+) -> None:
+    await record(ledger, storage, 70)
+    audited = LedgerAudit(ledger)
+    period = month_of(int(time.time()))
+    await audited.correct("org_1", period, {None: 5, "user_1": -3})
+    report = await audit_all(database, ledger, EVER, repair=False)
+    assert sorted((each.user_id or "", each.seconds) for each in report.drifts) == [
+        ("", 5),
+        ("user_1", -3),
+    ]
+    report = await audit_all(database, ledger, EVER, repair=True)
+    assert (report.repaired, report.accounts) == (2, 1)
+    assert (await audit_all(database, ledger, EVER, repair=False)).drifts == ()
+
+
+async def test_the_flushers_rounds_find_what_is_off_and_say_so(
+    database: Database,
+    storage: PostgresStorage,
+    ledger: Ledger,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metrics = FlusherMetrics()
+    auditor = Auditor(ledger, database, metrics)
+    await record(ledger, storage, 10)
+    assert await auditor.look() == 0
+    await LedgerAudit(ledger).correct("org_1", month_of(int(time.time())), {None: 4})
+    assert await auditor.look() == 4
+    assert metrics.registry.get_sample_value("meter_flusher_drift_seconds") == 4
+    assert "'org_1' is off by +4 s" in caplog.text
+
+
+async def test_writers_wait_for_a_repair_and_lose_nothing(
+    database: Database, writer: Writer, connection: asyncpg.Connection
+) -> None:
+    await writer.write([due((THIS_MINUTE, FULL))])
+    await connection.execute("UPDATE monthly_usage_cache SET seconds_used = 1")
+    await asyncio.gather(
+        repair_rows(database, EVER),
+        *(writer.write([due((THIS_MINUTE + at, 1))]) for at in range(1, 5)),
+    )
+    assert await audit_rows(database, EVER) == []
+    await assert_figures_follow_rows(connection)
