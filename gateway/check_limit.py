@@ -1,17 +1,9 @@
-"""`GET /api/usage/check-limit`: may this user record on? Out of the ledger, so never behind the
-live sessions."""
+"""May this user record on? Out of the ledger, so never behind the live sessions."""
 
 import asyncio
 from itertools import islice
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
-from gateway.bearer import authenticate
 from gateway.opener import MAX_STEPS, Opener
-from gateway.problems import unavailable
-from gateway.tokens import Verifier
 from gateway.watchers import LookingLedger
 from meter.billing import remaining_minutes, used_minutes
 from meter.ledger.types import (
@@ -19,15 +11,13 @@ from meter.ledger.types import (
     LedgerUnavailable,
     LookItem,
     Standing,
-    StorageUnavailable,
 )
 from meter.usage import is_exhausted, usage_of
-from meter.usage_messages import LimitCheck, encode_check
+from meter.usage_messages import LimitCheck
 
 MAX_ACCOUNTS_A_CALL = 500
 # With the other callers below the ledger's connections.
 SEEDING_AT_ONCE = 2
-SCOPES = ("usage", "record")
 
 Account = tuple[str, str]  # organization, user
 Level = Standing | Coldness
@@ -86,24 +76,10 @@ class Levels:
 class LimitChecker:
     """Asks the ledger; an account that is cold there is seeded first."""
 
-    def __init__(self, ledger: LookingLedger, opener: Opener, verifier: Verifier) -> None:
+    def __init__(self, ledger: LookingLedger, opener: Opener) -> None:
         self._levels = Levels(ledger)
         self._opener = opener
-        self._verifier = verifier
         self._seed_slots = asyncio.Semaphore(SEEDING_AT_ONCE)
-
-    def route(self) -> Route:
-        """Where it is asked."""
-        return Route("/api/usage/check-limit", self._endpoint, methods=["GET"])
-
-    async def _endpoint(self, request: Request) -> Response:
-        identity = await authenticate(request, self._verifier, SCOPES)
-        try:
-            standing = await self.standing(identity.organization_id, identity.user_id)
-        except (LedgerUnavailable, StorageUnavailable):
-            raise unavailable() from None
-        body = encode_check(limit_check(standing))
-        return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
     async def standing(self, organization_id: str, user_id: str) -> Standing:
         """Where the account stands now. Raises `LedgerUnavailable` and `StorageUnavailable`."""

@@ -60,7 +60,7 @@ class LedgerCalls(Protocol):
 
     async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None: ...
 
-    async def note_told(self, key: SessionKey, told: str) -> None: ...
+    async def note_told(self, told: list[tuple[SessionKey, str]]) -> None: ...
 
     async def seed_account(self, figures: AccountFigures) -> int: ...
 
@@ -97,6 +97,7 @@ class Counter:
         self._stop_wait_seconds = stop_wait_seconds
         self.aftercare = Aftercare(ledger, self._opener)
         self._queue: dict[Speaker, None] = {}
+        self._told: dict[RecorderSession, None] = {}
         self._speakers: dict[str, Speaker] = {}
         self._keepsakes = Keepsakes()
         self._recovering: set[Speaker] = set()
@@ -293,6 +294,8 @@ class Counter:
                 self._answer(speaker, reply, now)
             except Exception:
                 logger.exception("a session could not take its count")
+        if self._told:
+            self.spawn(self._note_told())
         return True
 
     def _put_back(self, batch: Iterable[Speaker]) -> None:
@@ -317,8 +320,8 @@ class Counter:
         if reply.status is CountStatus.COUNTED or not self._curable(speaker, reply):
             told = session.tally.told
             session.counted(reply, now)
-            if session.tally.told is not told:
-                self.spawn(self._note_told(session))
+            if session.tally.told is not told and session.tally.told.thresholds:
+                self._told[session] = None
             if reply.standing is not None and is_limited(reply.standing):
                 self._alert(session, reply.standing)
         else:
@@ -337,10 +340,12 @@ class Counter:
         if self._alerter.notice(identity.organization_id, identity.user_id, standing):
             self.spawn(self._alerter.note())
 
-    async def _note_told(self, session: RecorderSession) -> None:
+    async def _note_told(self) -> None:
         """So that another gateway doesn't repeat it. If it can't be noted, one may be repeated."""
+        told = [(each.key, each.tally.told.text) for each in self._told]
+        self._told.clear()
         with suppress(LedgerUnavailable):
-            await self._ledger.note_told(session.key, session.tally.told.text)
+            await self._ledger.note_told(told)
 
     # After a loss -----------------------------------------------------------------------------
 

@@ -132,9 +132,18 @@ class Ledger:
         reply = await self._one("mm1_close", key, [key.session_id, reason.value])
         return replies.session_state(key.session_id, reply) if reply else None
 
-    async def note_told(self, key: SessionKey, told: str) -> None:
-        """Keep with a session what it was warned of; `open` gives it back."""
-        await self._one("mm1_note_told", key, [key.session_id, told])
+    async def note_told(self, told: Sequence[tuple[SessionKey, str]]) -> None:
+        """Keep with sessions what they were warned of, in one round trip; `open` gives it back."""
+        await self._run(
+            [
+                (
+                    "mm1_note_told",
+                    (prefix_of(partition_of(key.organization_id)),),
+                    (key.session_id, text),
+                )
+                for key, text in told
+            ]
+        )
 
     async def look(self, items: Sequence[LookItem]) -> list[Look]:
         """Organizations as they are now, in one round trip; answers in the items' order. Writes

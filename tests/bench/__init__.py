@@ -42,4 +42,14 @@ the start freed and the sessions use again is not, so the JSON has the whole res
 (`resident_bytes`) too.
 
 **Flushing.** Rows a second through the flusher's own write path against `COPY`; see `flush.py`.
+
+**Stops.** From an account's last counted second to `stop` at all of its recorders, at 1, 100 and
+5,000 live sessions of it; see `stops.py`. In the first round only, unless `--stop-rounds` says
+more: a round gives a figure a session.
+
+**One hot account.** Heartbeats counted a second, all of one account against an account a session;
+see `hot_account.py`.
+
+**check-limit.** Requests a second and CPU of one against a bare Starlette JSON route; see
+`checks.py`.
 """

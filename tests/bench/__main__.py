@@ -2,6 +2,9 @@
 
 import json
 import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,13 +12,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests.bench.checks import measure_checks
 from tests.bench.flush import measure_flush
 from tests.bench.generator import LoadError
+from tests.bench.hot_account import measure_counts
 from tests.bench.measure import LoadPlan, measure_server
 from tests.bench.process import ServerFailed
 from tests.bench.redis_cost import pipelined_increment_cost
 from tests.bench.results import Results, targets
 from tests.bench.servers import SERVERS, ServerUnderTest
+from tests.bench.stops import measure_stops
 from tests.bench.stores import Stores
 from tests.bench.table import print_results
 
@@ -23,7 +29,22 @@ RESULTS_FILE = Path(".bench/results.json")
 TABLE_WIDTH = 125
 PIPELINED_INCREMENT = "pipelined-incr"
 FLUSH = "flush"
-ALL_ROWS = (*(server.name for server in SERVERS), PIPELINED_INCREMENT, FLUSH)
+STOP = "stop"
+HOT_ACCOUNT = "hot-account"
+CHECK_LIMIT = "check-limit"
+OTHER_ROWS = (PIPELINED_INCREMENT, FLUSH, STOP, HOT_ACCOUNT, CHECK_LIMIT)
+ALL_ROWS = (*(server.name for server in SERVERS), *OTHER_ROWS)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much the parts do that are no server under heartbeats."""
+
+    flush_rows: int
+    stop_sessions: tuple[int, ...]
+    stop_gateways: int
+    stop_rounds: int
+    check_seconds: float
 
 
 def bench(
@@ -33,12 +54,23 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; figures are medians.")] = 3,
     load_processes: Annotated[int, typer.Option(help="Processes of the generator.")] = 1,
     flush_rows: Annotated[int, typer.Option(help="Rows a flush round writes.")] = 100_000,
+    stop_sessions: Annotated[
+        str, typer.Option(help="Sessions of an account that is stopped, by comma.")
+    ] = "1,100,5000",
+    stop_gateways: Annotated[int, typer.Option(help="Gateways that they are spread over.")] = 1,
+    stop_rounds: Annotated[int, typer.Option(help="How many of the rounds measure stops.")] = 1,
+    check_seconds: Annotated[
+        float, typer.Option(help="Seconds of check-limit and of its baseline, a round.")
+    ] = 4.0,
     only: Annotated[str, typer.Option(help=f"Rows, by comma: {', '.join(ALL_ROWS)}.")] = "",
     json_path: Annotated[Path, typer.Option("--json", help="Where the JSON goes.")] = RESULTS_FILE,
     check: Annotated[bool, typer.Option(help="Fail, too, when a target is missed.")] = False,
 ) -> None:
     """Measure a heartbeat's cost; fail when the measurement itself was not sound."""
     chosen = chosen_rows(only)
+    sizes = Sizes(
+        flush_rows, whole_numbers(stop_sessions), stop_gateways, stop_rounds, check_seconds
+    )
     plan = LoadPlan(sessions, seconds, warm_up_seconds, load_processes)
     console = Console()
     console.width = max(console.width, TABLE_WIDTH)
@@ -47,7 +79,7 @@ def bench(
         with tempfile.TemporaryDirectory(prefix="meter-bench-") as directory:
             # Postgres, which runs as nobody when we are root, reaches its data here.
             Path(directory).chmod(0o711)
-            run_rounds(console, results, Path(directory), chosen, rounds, flush_rows)
+            run_rounds(console, results, Path(directory), chosen, rounds, sizes)
     except (ServerFailed, LoadError) as error:
         console.print(f"[red]stopped:[/] {error}")
         raise typer.Exit(2) from None
@@ -68,31 +100,61 @@ def chosen_rows(only: str) -> set[str]:
     return chosen or set(ALL_ROWS)
 
 
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Return numbers by comma, each at least 1."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"whole numbers by comma, from 1 up: {text!r}")
+    return tuple(map(int, parts))
+
+
 def run_rounds(
     console: Console,
     results: Results,
     directory: Path,
     chosen: set[str],
     rounds: int,
-    flush_rows: int,
+    sizes: Sizes,
 ) -> None:
     """Measure all chosen rows once a round, in the same order, showing progress."""
-    servers = [server for server in SERVERS if server.name in chosen]
     with Stores(directory) as stores, _progress(console) as progress:
-        task = progress.add_task("", total=rounds * len(chosen))
-        for number in range(1, rounds + 1):
-            for server in servers:
-                progress.update(task, description=f"round {number}: {server.title}")
-                _measure_server(results, server, stores)
-                progress.advance(task)
-            if PIPELINED_INCREMENT in chosen:
-                progress.update(task, description=f"round {number}: pipelined INCR")
-                _measure_increments(results, stores)
-                progress.advance(task)
-            if FLUSH in chosen:
-                progress.update(task, description=f"round {number}: flush and COPY")
-                results.flushes.append(measure_flush(stores.database_url(), flush_rows))
-                progress.advance(task)
+        steps = [
+            (f"round {number}: {title}", measure)
+            for number in range(1, rounds + 1)
+            for name, title, measure in _steps(results, stores, sizes)
+            if name in chosen and (name != STOP or number <= sizes.stop_rounds)
+        ]
+        task = progress.add_task("", total=len(steps))
+        for description, measure in steps:
+            progress.update(task, description=description)
+            measure()
+            progress.advance(task)
+
+
+def _steps(
+    results: Results, stores: Stores, sizes: Sizes
+) -> Iterator[tuple[str, str, Callable[[], None]]]:
+    """Yield the parts of a round: name, title, and what measures it."""
+
+    def flush() -> None:
+        results.flushes.append(measure_flush(stores.database_url(), sizes.flush_rows))
+
+    def stop() -> None:
+        results.stops += measure_stops(stores, sizes.stop_sessions, sizes.stop_gateways)
+
+    def count() -> None:
+        results.counts.append(measure_counts(stores, results.plan.sessions))
+
+    def check() -> None:
+        results.checks.append(measure_checks(stores, sizes.check_seconds))
+
+    for server in SERVERS:
+        yield server.name, server.title, partial(_measure_server, results, server, stores)
+    yield PIPELINED_INCREMENT, "pipelined INCR", partial(_measure_increments, results, stores)
+    yield FLUSH, "flush and COPY", flush
+    yield STOP, "stops", stop
+    yield HOT_ACCOUNT, "one hot account and many", count
+    yield CHECK_LIMIT, "check-limit and a bare route", check
 
 
 def _measure_server(results: Results, server: ServerUnderTest, stores: Stores) -> None:

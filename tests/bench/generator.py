@@ -10,6 +10,7 @@ from typing import Any, Self
 import orjson
 
 from tests.bench.load import LoadOptions, Snapshot, Totals
+from tests.bench.process import REPOSITORY
 
 
 class LoadError(Exception):
@@ -101,6 +102,22 @@ class Load:
 
     def _read_all(self, event: str) -> list[dict[str, Any]]:
         return [_read_event(process, event) for process in self._processes]
+
+
+def run_generator(module: str, options: Any, timeout_seconds: float) -> dict[str, Any]:
+    """Run a generator process that needs no telling to its end; what it printed.
+
+    `options` is a dataclass that goes to it as one JSON argument.
+    """
+    command = [sys.executable, "-m", module, orjson.dumps(options).decode()]
+    try:
+        ended = subprocess.run(
+            command, stdout=subprocess.PIPE, timeout=timeout_seconds, check=True, cwd=REPOSITORY
+        )
+    except subprocess.SubprocessError as error:
+        raise LoadError(f"{module} gave nothing: {type(error).__name__}") from error
+    totals: dict[str, Any] = orjson.loads(ended.stdout)
+    return totals
 
 
 def _read_event(process: subprocess.Popen[bytes], event: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import orjson
@@ -74,6 +74,8 @@ class Session(WSListener):
     """One connection: sends heartbeats when told, counts what comes back."""
 
     def __init__(self, number: int, options: LoadOptions) -> None:
+        self.url = options.url
+        self.organization_id = organization_name(number)
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: WSTransport | None = None
@@ -142,11 +144,12 @@ class Session(WSListener):
             self.transport.disconnect()
 
     def _start_frame(self) -> bytes:
-        organization = organization_name(self._number)
-        token = signed_token(self._options.secret, organization, f"user-{self._number}")
+        user = f"user-{self._number}"
+        token = signed_token(self._options.secret, self.organization_id, user)
         return orjson.dumps({"type": "start", "token": token, "session_id": str(uuid4())})
 
     def _take(self, message: dict[str, Any]) -> None:
+        """Heed a message that is no ack."""
         match message["type"]:
             case "started":
                 elapsed_seconds = message["server_time"] - message["origin"]
@@ -160,10 +163,13 @@ class Session(WSListener):
                 self.errors.append(f"unexpected {unexpected}")
 
 
+SomeSession = TypeVar("SomeSession", bound=Session)
+
+
 class Beat:
     """Sends each session's heartbeat at its own place in every second."""
 
-    def __init__(self, sessions: list[Session]) -> None:
+    def __init__(self, sessions: Sequence[Session]) -> None:
         self.late_max_seconds = 0.0
         self._loop = asyncio.get_running_loop()
         self._sessions = sorted(sessions, key=lambda session: session.phase_seconds)
@@ -197,19 +203,21 @@ class Beat:
             whole_seconds += 1
 
 
-async def connected_sessions(options: LoadOptions) -> list[Session]:
+async def connected_sessions(
+    options: LoadOptions, make: Callable[[int, LoadOptions], SomeSession]
+) -> list[SomeSession]:
     """Open all sessions, some at a time; a refused one fails the run."""
     gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
     headers = {"Origin": options.origin}
     if options.recorder:
         headers["Sec-WebSocket-Protocol"] = SUBPROTOCOL
 
-    async def open_one(number: int) -> Session:
-        session = Session(number, options)
+    async def open_one(number: int) -> SomeSession:
+        session = make(number, options)
         async with gate:
             await ws_connect(
                 lambda: session,
-                options.url,
+                session.url,
                 extra_headers=headers,
                 websocket_handshake_timeout=CONNECT_TIMEOUT_SECONDS,
                 read_buffer_init_size=1024,
@@ -232,7 +240,7 @@ def take_snapshot(beat: Beat, sessions: list[Session]) -> Snapshot:
     )
 
 
-async def stopped_totals(sessions: list[Session]) -> Totals:
+async def stopped_totals(sessions: Sequence[Session]) -> Totals:
     """End all sessions and sum up what they saw."""
     disconnected_early = sum(session.ended.done() for session in sessions)
     await asyncio.sleep(1)  # the last replies of an echo, the last count of a gateway
@@ -265,7 +273,7 @@ async def run_load(options: LoadOptions) -> None:
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    sessions = await connected_sessions(options)
+    sessions = await connected_sessions(options, Session)
     say("connected")
     beat = Beat(sessions)
     beat.start()

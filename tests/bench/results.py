@@ -1,22 +1,34 @@
 """What a run gave: all rounds, their medians, and whether the targets are reached."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from os import cpu_count, getloadavg
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
+from tests.bench.checks import CheckFigures
 from tests.bench.flush import FlushRates
+from tests.bench.hot_account import CountRates
 from tests.bench.measure import LoadPlan, ServerFigures
 from tests.bench.redis_cost import IncrementCost
 from tests.bench.servers import OUR_GATEWAY, STARLETTE_ECHO
+from tests.bench.stops import StopFigures
 
 FLUSH_SHARE_OF_COPY = 0.40
 GATEWAY_BYTES_A_SESSION = 30_000
 REDIS_BYTES_A_SESSION = 1_500
+STOP_SECONDS = 2.0
 PACKAGES = ("uvicorn", "uvloop", "starlette", "websockets", "picows", "redis", "asyncpg")
+
+
+class HasProblems(Protocol):
+    """What one round of a part gave."""
+
+    @property
+    def problems(self) -> list[str]:
+        """Return why it is not to be believed."""
 
 
 @dataclass
@@ -27,6 +39,9 @@ class Results:
     servers: dict[str, list[ServerFigures]] = field(default_factory=dict)
     increments: list[IncrementCost] = field(default_factory=list)
     flushes: list[FlushRates] = field(default_factory=list)
+    stops: list[StopFigures] = field(default_factory=list)
+    counts: list[CountRates] = field(default_factory=list)
+    checks: list[CheckFigures] = field(default_factory=list)
 
     def add_server(self, name: str, figures: ServerFigures) -> None:
         """Take in one round of the server `name`."""
@@ -54,14 +69,25 @@ class Results:
         )
         return median_or_none([own.us_per_heartbeat / echo.us_per_heartbeat for own, echo in pairs])
 
+    def stops_by_sessions(self) -> dict[int, list[StopFigures]]:
+        """Return the rounds of stops by how many sessions an account had."""
+        found: dict[int, list[StopFigures]] = {}
+        for figures in self.stops:
+            found.setdefault(figures.sessions_an_account, []).append(figures)
+        return found
+
     def problems(self) -> list[str]:
         """Return why figures of this run are not to be believed."""
-        return [
-            f"{name}, round {number}: {problem}"
-            for name, rounds in self.servers.items()
-            for number, figures in enumerate(rounds, start=1)
-            for problem in figures.problems
-        ]
+        parts: dict[str, Sequence[HasProblems]] = {
+            **self.servers,
+            **{
+                f"stop at {number} sessions": rounds
+                for number, rounds in self.stops_by_sessions().items()
+            },
+            "hot-account": self.counts,
+            "check-limit": self.checks,
+        }
+        return [problem for name, rounds in parts.items() for problem in _problems(name, rounds)]
 
     def as_json(self) -> dict[str, Any]:
         """Return all that is known of the run, for a file."""
@@ -84,6 +110,9 @@ class Results:
                 },
                 "pipelined_increment": [asdict(cost) for cost in self.increments],
                 "flush": [asdict(rates) for rates in self.flushes],
+                "stops": [asdict(figures) for figures in self.stops],
+                "hot_account": [asdict(rates) for rates in self.counts],
+                "check_limit": [asdict(figures) for figures in self.checks],
             },
         }
 
@@ -129,7 +158,24 @@ def targets(results: Results) -> list[Target]:
         ),
         Target("a session in the gateway", resident, GATEWAY_BYTES_A_SESSION, False, "bytes"),
         Target("a session in Redis", in_redis, REDIS_BYTES_A_SESSION, False, "bytes"),
+        Target(
+            "the last stop of the largest account", _last_stop(results), STOP_SECONDS, False, "s"
+        ),
     ]
+
+
+def _last_stop(results: Results) -> float | None:
+    """Return the seconds to the last session's stop, of the largest account; a median."""
+    by_sessions = results.stops_by_sessions()
+    if not by_sessions:
+        return None
+    return median_or_none([figures.max_ms / 1000 for figures in by_sessions[max(by_sessions)]])
+
+
+def _problems(name: str, rounds: Sequence[HasProblems]) -> Iterator[str]:
+    for number, figures in enumerate(rounds, start=1):
+        for problem in figures.problems:
+            yield f"{name}, round {number}: {problem}"
 
 
 def median_or_none(values: list[float]) -> float | None:

@@ -1,9 +1,10 @@
 """The servers of the table, each started fresh as its own process."""
 
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.bench.generator import LoadTarget
 from tests.bench.process import (
@@ -54,25 +55,43 @@ def _baseline(
 
 
 @contextmanager
-def _our_gateway(stores: Stores) -> Iterator[RunningServer]:
-    """Run `meter gateway` with `meter flusher` beside it, as the Procfile does."""
-    port, secret = free_port(), secrets.token_hex(32)
+def our_gateways(stores: Stores, number: int) -> Iterator[list[RunningServer]]:
+    """Run so many `meter gateway` with one `meter flusher` beside them, as the Procfile does."""
+    secret = secrets.token_hex(32)
     environment = {
         "DATABASE_URL": stores.database_url(),
         "REDIS_URL": stores.redis_url(),
         "HOST": "127.0.0.1",
-        "PORT": str(port),
         "METER_JWT_SECRET": secret,
         "METER_ALLOWED_ORIGINS": ORIGIN,
+        "METER_STOP_WAIT_SECONDS": "0",
     }
-    command = ["-m", "command.main"]
-    with (
-        running([*command, "flusher"], stores.directory / "flusher.log", environment),
-        running([*command, "gateway"], stores.directory / "gateway.log", environment) as process,
-    ):
+    with ExitStack() as stack:
+        flusher = ["-m", "command.main", "flusher"]
+        stack.enter_context(running(flusher, stores.directory / "flusher.log", environment))
+        yield [
+            stack.enter_context(_gateway(stores.directory, environment, secret))
+            for _ in range(number)
+        ]
+
+
+@contextmanager
+def _gateway(
+    directory: Path, environment: Mapping[str, str], secret: str
+) -> Iterator[RunningServer]:
+    port = free_port()
+    command = ["-m", "command.main", "gateway"]
+    own = {**environment, "PORT": str(port)}
+    with running(command, directory / "gateway.log", own) as process:
         process.wait_ready(lambda: answers_200(f"http://127.0.0.1:{port}/readyz"))
         url = f"ws://127.0.0.1:{port}/v1/record"
         yield RunningServer(process, LoadTarget(url, recorder=True, secret=secret, origin=ORIGIN))
+
+
+@contextmanager
+def _our_gateway(stores: Stores) -> Iterator[RunningServer]:
+    with our_gateways(stores, 1) as (gateway,):
+        yield gateway
 
 
 OUR_GATEWAY = ServerUnderTest("gateway", "our gateway, whole", _our_gateway, uses_redis=True)

@@ -17,6 +17,12 @@ def print_results(console: Console, results: Results) -> None:
         console.print(_redis_table(results))
     if results.flushes:
         console.print(_flush_table(results))
+    if results.stops:
+        console.print(_stops_table(results))
+    if results.counts:
+        console.print(_counts_table(results))
+    if results.checks:
+        console.print(_checks_table(results))
     console.print(_targets_table(targets(results)))
     for problem in results.problems():
         console.print(f"[red]invalid:[/] {problem}")
@@ -96,6 +102,83 @@ def _flush_table(results: Results) -> Table:
     table.add_row("COPY into a table without triggers", _spread(plain, 0))
     shares = [rates.share_of_plain_copy for rates in results.flushes]
     table.add_row("flushed, over COPY without triggers", _spread(shares, 2))
+    return table
+
+
+def _stops_table(results: Results) -> Table:
+    table = Table(
+        box=SIMPLE_HEAD,
+        title="From the last counted second to `stop`, ms",
+        caption="Over all sessions; one in five is paused (those once more, on the right)",
+    )
+    for heading in (
+        "sessions of\nan account",
+        "accounts",
+        "gateways",
+        "p50",
+        "p99",
+        "max",
+        "paused\np50",
+        "paused\nmax",
+    ):
+        table.add_column(heading, justify="right")
+    for sessions, rounds in results.stops_by_sessions().items():
+        table.add_row(
+            f"{sessions:,}",
+            str(rounds[0].accounts),
+            str(rounds[0].gateways),
+            _spread([each.p50_ms for each in rounds], 0),
+            _spread([each.p99_ms for each in rounds], 0),
+            _spread([each.max_ms for each in rounds], 0),
+            _number(_median_of_known([each.paused_p50_ms for each in rounds]), 0),
+            _number(_median_of_known([each.paused_max_ms for each in rounds]), 0),
+        )
+    return table
+
+
+def _counts_table(results: Results) -> Table:
+    rounds = results.counts
+    table = Table(
+        box=SIMPLE_HEAD, title=f"Counting in full batches of {rounds[0].batch:,} sessions"
+    )
+    for heading in ("of", "heartbeats a second", "Redis µs a heartbeat"):
+        table.add_column(heading, justify="left" if heading == "of" else "right")
+    table.add_row(
+        "one hot account",
+        _spread([each.hot_per_second for each in rounds], 0),
+        _spread([each.hot_redis_us for each in rounds]),
+    )
+    table.add_row(
+        "an account a session",
+        _spread([each.many_per_second for each in rounds], 0),
+        _spread([each.many_redis_us for each in rounds]),
+    )
+    table.add_row("hot over many", _spread([each.hot_over_many for each in rounds], 2), "")
+    return table
+
+
+def _checks_table(results: Results) -> Table:
+    rounds = results.checks
+    table = Table(box=SIMPLE_HEAD, title="GET /api/usage/check-limit")
+    table.add_column("what")
+    for heading in ("requests a second", "server CPU µs", "p50 ms", "p99 ms"):
+        table.add_column(heading, justify="right")
+    for title, served in (
+        ("our gateway", [each.ours for each in rounds]),
+        ("bare Starlette JSON route", [each.bare for each in rounds]),
+    ):
+        table.add_row(
+            title,
+            _spread([each.requests_per_second for each in served], 0),
+            _spread([each.us_per_request for each in served]),
+            _spread([each.latency_p50_ms for each in served]),
+            _spread([each.latency_p99_ms for each in served]),
+        )
+    table.add_row(
+        "ours over bare",
+        _spread([each.rate_over_bare for each in rounds], 2),
+        _spread([each.cpu_over_bare for each in rounds], 2),
+    )
     return table
 
 

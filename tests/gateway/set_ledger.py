@@ -106,9 +106,10 @@ class SetLedger:
         """As `Ledger` says."""
         return self._reachable("close", lambda: self.close_now(key, reason))
 
-    async def note_told(self, key: SessionKey, told: str) -> None:
+    async def note_told(self, told: Sequence[tuple[SessionKey, str]]) -> None:
         """As `Ledger` says."""
-        self._reachable("told", lambda: self.told.update({key.session_id: told}))
+        texts = {key.session_id: text for key, text in told}
+        self._reachable("told", lambda: self.told.update(texts))
 
     async def seed_account(self, figures: AccountFigures) -> int:
         """As `Ledger` says."""

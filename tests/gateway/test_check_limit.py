@@ -241,7 +241,7 @@ async def test_all_who_ask_while_an_answer_is_under_way_share_the_next_round_tri
     ledger = SlowLedger()
     levels = Levels(ledger)
     async with asyncio.TaskGroup() as group:
-        first = group.create_task(used_of(levels, "org-0"))
+        first = group.create_task(used_of(levels, "org-0", "user-0"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert len(ledger.asked) == 1

@@ -126,7 +126,7 @@ class World:
 
     def note_told(self, key: SessionKey, told: str) -> None:
         self.model.note_told(key, told)
-        self.backend.run(self.backend.ledger.note_told(key, told))
+        self.backend.run(self.backend.ledger.note_told([(key, told)]))
 
     def seed(self, figures: AccountFigures) -> None:
         expected = self.model.seed_account(figures, self._moment())

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -19,7 +20,15 @@ from persistence.writer import Writer
 _numbers = itertools.count(1)
 
 
-def url_of(server: EmbeddedPostgres, database: str) -> str:
+class Server(Protocol):
+    """A running Postgres."""
+
+    @property
+    def url(self) -> str:
+        """A superuser's, of any of its databases."""
+
+
+def url_of(server: Server, database: str) -> str:
     """The URL of a database on a server."""
     return urlsplit(server.url)._replace(path=f"/{database}").geturl()
 
@@ -44,7 +53,7 @@ async def migrate_at(url: str) -> None:
 
 
 @asynccontextmanager
-async def cloned(server: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+async def cloned(server: Server, template: str) -> AsyncIterator[str]:
     """The URL of a copy of a database, which is dropped at the end."""
     name = f"test_{next(_numbers)}"
     await run_sql(server.url, f"CREATE DATABASE {name} TEMPLATE {template}")

@@ -1,6 +1,7 @@
 """The uvicorn settings that all baselines on uvicorn share: the cheapest ones there are.
 
-uvloop and httptools, websockets' sans-IO core, no compression, no server pings, no access log.
+uvloop and httptools, websockets' sans-IO core, no compression, no server pings, no access log, no
+`server` header.
 Nothing is left on that would make a baseline look dearer than it has to be.
 """
 
@@ -32,6 +33,7 @@ def serve(app: Starlette, port: int) -> None:
         ws_ping_interval=None,
         lifespan="off",
         access_log=False,
+        server_header=False,
         log_level="warning",
         backlog=4096,
     )

@@ -1,0 +1,11 @@
+-- Adjustments, the last one first.
+--   $1 integer  how many      $2 bigint  the last one of the page before
+--   $3 text  only of this organization      $4 text  only of this user
+SELECT id, organization_id, user_id, seconds, effective_at, reason, author, created_at
+FROM usage_adjustments
+WHERE
+    ($2::bigint IS NULL OR id < $2)
+    AND ($3::text IS NULL OR organization_id = $3)
+    AND ($4::text IS NULL OR user_id = $4)
+ORDER BY id DESC
+LIMIT $1
