@@ -17,7 +17,7 @@ from gateway.aftercare import Aftercare, Patient
 from gateway.alerter import Alerter
 from gateway.metrics import Metrics
 from gateway.opener import Opener
-from gateway.session import RecorderSession
+from gateway.session import LOOK_SECONDS, RecorderSession
 from gateway.tally import Keepsakes
 from meter.codes import EndReason
 from meter.ledger.types import (
@@ -35,7 +35,7 @@ from meter.ledger.types import (
     StorageUnavailable,
     StoredSession,
 )
-from meter.usage import is_limited
+from meter.usage import is_exhausted, is_limited
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,7 @@ class Counter:
         self.aftercare = Aftercare(ledger, self._opener)
         self._queue: dict[Speaker, None] = {}
         self._told: dict[RecorderSession, None] = {}
+        self._spread_at: dict[str, float] = {}
         self._speakers: dict[str, Speaker] = {}
         self._keepsakes = Keepsakes()
         self._recovering: set[Speaker] = set()
@@ -241,6 +242,9 @@ class Counter:
             except Exception:
                 logger.exception("a session's tick failed")
         self._keepsakes.prune(now)
+        for organization_id, at in list(self._spread_at.items()):
+            if now - at >= LOOK_SECONDS:
+                del self._spread_at[organization_id]
 
     async def flush(self) -> bool:
         """Count what is queued. False when the ledger was away."""
@@ -324,6 +328,8 @@ class Counter:
                 self._told[session] = None
             if reply.standing is not None and is_limited(reply.standing):
                 self._alert(session, reply.standing)
+                if is_exhausted(reply.standing):
+                    self._spread(session.key.organization_id, now)
         else:
             session.not_counted()
             self._recover(speaker, lambda: self._cure(session, reply.status))
@@ -333,6 +339,17 @@ class Counter:
             self._look_after(session, EndReason(reply.end_reason))
         if not speaker.connected:
             self.forget(speaker)
+
+    def _spread(self, organization_id: str, now: float) -> None:
+        """An account is at its limit: its other sessions here look now, and not with their next
+        heartbeat. Once is enough until they would look by themselves."""
+        if now - self._spread_at.get(organization_id, float("-inf")) < LOOK_SECONDS:
+            return
+        self._spread_at[organization_id] = now
+        for speaker in self.speakers():
+            if speaker.session.key.organization_id == organization_id:
+                speaker.session.look()
+                speaker.perform()
 
     def _alert(self, session: RecorderSession, standing: Standing) -> None:
         assert session.identity is not None

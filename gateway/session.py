@@ -230,6 +230,11 @@ class RecorderSession(ClientSide):
         self._queued = False
         return self.tally.take()
 
+    def look(self) -> None:
+        """Ask for the account's standing now, as it may have changed for all its sessions."""
+        if self.phase is Phase.LIVE:
+            self._queue()
+
     def not_counted(self) -> None:
         """What was taken could not be counted: it waits on, and whoever took it takes it again."""
         self._queued = True

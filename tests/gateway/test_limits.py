@@ -7,6 +7,7 @@ import time
 import pytest
 
 from meter.messages import Started
+from tests.gateway.counting import until
 from tests.gateway.limited import (
     SEEN_WITHIN_SECONDS,
     USER,
@@ -75,3 +76,15 @@ async def test_a_limit_lowered_below_what_is_used_stops_every_session_and_lifted
     again.hear(0, 1)
     await gateways.quiet()
     assert gateways.counted() == 11
+
+
+async def test_sessions_that_say_nothing_are_stopped_with_the_one_that_reaches_the_limit(
+    gateways: Gateways,
+) -> None:
+    await gateways.limit(3)
+    peers = await gateways.start(20)
+    await asyncio.sleep(0.9)  # they have just looked
+    for number in (0, 1):  # on either gateway one
+        peers[number].hear(0, 2)
+    await until(lambda: all(stops(peer) for peer in peers), 0.4)
+    assert gateways.counted() == 3
