@@ -8,15 +8,16 @@ with the number of messages. One session's trouble is never another's.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from gateway.aftercare import Aftercare, Patient
 from gateway.alerter import Alerter
 from gateway.metrics import Metrics
 from gateway.opener import Opener
+from gateway.recovery import RETRY_SECONDS, Recovery, Speaker, is_curable
 from gateway.session import LOOK_SECONDS, RecorderSession
 from gateway.tally import Keepsakes
 from meter.codes import EndReason
@@ -43,12 +44,7 @@ MAX_BATCH = 4096
 # Together below the ledger's connections, so that no call waits for one until it times out.
 OPENING_AT_ONCE = 12
 ENDING_AT_ONCE = 12
-RECOVERING_AT_ONCE = 6
-RETRY_SECONDS = 0.5
-MAX_RETRY_SECONDS = 5.0
 SESSION_TICK_SECONDS = 0.5
-
-Result = TypeVar("Result")
 
 
 class LedgerCalls(Protocol):
@@ -65,17 +61,6 @@ class LedgerCalls(Protocol):
     async def seed_account(self, figures: AccountFigures) -> int: ...
 
     async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool: ...
-
-
-class Speaker(Protocol):
-    """A connection as the counter sees it: its session, and what does the session's actions."""
-
-    session: RecorderSession
-
-    @property
-    def connected(self) -> bool: ...
-
-    def perform(self) -> None: ...
 
 
 class Counter:
@@ -101,18 +86,17 @@ class Counter:
         self._spread_at: dict[str, float] = {}
         self._speakers: dict[str, Speaker] = {}
         self._keepsakes = Keepsakes()
-        self._recovering: set[Speaker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flushing = asyncio.Lock()
         self._open_slots = asyncio.Semaphore(OPENING_AT_ONCE)
         self._end_slots = asyncio.Semaphore(ENDING_AT_ONCE)
-        self._recovery_slots = asyncio.Semaphore(RECOVERING_AT_ONCE)
+        self.recovery = Recovery(self._opener, self.spawn, self._recovered)
 
     # Faces for connections --------------------------------------------------------------------
 
     def queue(self, speaker: Speaker) -> None:
         """Count what this session has heard with the next batch."""
-        if speaker not in self._recovering:
+        if speaker not in self.recovery:
             self._queue[speaker] = None
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -125,6 +109,13 @@ class Counter:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("background work failed", exc_info=error)
+
+    def _recovered(self, speaker: Speaker) -> None:
+        if not speaker.session.finished:
+            self.queue(speaker)
+        speaker.perform()
+        if not speaker.connected:
+            self.forget(speaker)
 
     async def open(self, speaker: Speaker, request: OpenRequest) -> None:
         """Open a session for a connection, and let it speak for the session from then on."""
@@ -268,7 +259,7 @@ class Counter:
             async with asyncio.timeout(timeout_seconds):
                 while (
                     self._queue
-                    or self._recovering
+                    or self.recovery
                     or self._tasks
                     or (self.aftercare and time.monotonic() < stay_until)
                 ):
@@ -313,7 +304,7 @@ class Counter:
             speaker.session.not_counted()
         if len(batch) == 1:
             logger.exception("a session's seconds can't be counted now")
-            self._recover(batch[0], lambda: asyncio.sleep(MAX_RETRY_SECONDS))
+            self.recovery.rest(batch[0])
             return True
         half = len(batch) // 2
         counted = await self._count(batch[:half])
@@ -321,7 +312,7 @@ class Counter:
 
     def _answer(self, speaker: Speaker, reply: Counted, now: float) -> None:
         session = speaker.session
-        if reply.status is CountStatus.COUNTED or not self._curable(speaker, reply):
+        if reply.status is CountStatus.COUNTED or not is_curable(speaker, reply):
             told = session.tally.told
             session.counted(reply, now)
             if session.tally.told is not told and session.tally.told.thresholds:
@@ -332,10 +323,10 @@ class Counter:
                     self._spread(session.key.organization_id, now)
         else:
             session.not_counted()
-            self._recover(speaker, lambda: self._cure(session, reply.status))
+            self.recovery.cure(speaker, reply.status)
         if session.outbox:
             speaker.perform()
-        if reply.status is CountStatus.ENDED and not self._curable(speaker, reply):
+        if reply.status is CountStatus.ENDED and not is_curable(speaker, reply):
             self._look_after(session, EndReason(reply.end_reason))
         if not speaker.connected:
             self.forget(speaker)
@@ -363,62 +354,3 @@ class Counter:
         self._told.clear()
         with suppress(LedgerUnavailable):
             await self._ledger.note_told(told)
-
-    # After a loss -----------------------------------------------------------------------------
-
-    @staticmethod
-    def _curable(speaker: Speaker, reply: Counted) -> bool:
-        """Whether something can be done so that the session's seconds are counted after all."""
-        if speaker.session.finished:
-            return False
-        if reply.status is not CountStatus.ENDED:
-            return True
-        # After an outage the sweep may be quicker than the first heartbeat.
-        lost = reply.end_reason == EndReason.LOST
-        return lost and (speaker.connected or speaker.session.tally.waiting)
-
-    async def _cure(self, session: RecorderSession, status: CountStatus) -> None:
-        assert session.request is not None
-        async with self._recovery_slots:
-            if status in (CountStatus.ACCOUNT_COLD, CountStatus.MEMBER_COLD):
-                with_live = status is CountStatus.ACCOUNT_COLD
-                await self._opener.seed(session.request, with_live=with_live)
-                return
-            answer = await self._opener.reopen(session.request, session.state)
-        if answer.session is None:
-            session.not_reopened(answer.status)
-
-    def _recover(self, speaker: Speaker, cure: Callable[[], Awaitable[None]]) -> None:
-        """Count nothing of this session until `cure` has succeeded."""
-        self._recovering.add(speaker)
-        self.spawn(self._recovered(speaker, cure))
-
-    async def _recovered(self, speaker: Speaker, cure: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await self._insist(cure)
-        except Exception:
-            logger.exception("a session could not be recovered")
-            await asyncio.sleep(MAX_RETRY_SECONDS)
-        finally:
-            self._recovering.discard(speaker)
-        if not speaker.session.finished:
-            self.queue(speaker)
-        speaker.perform()
-        if not speaker.connected:
-            self.forget(speaker)
-
-    async def _insist(self, act: Callable[[], Awaitable[Result]]) -> Result:
-        for delay in _delays():
-            try:
-                return await act()
-            except (LedgerUnavailable, StorageUnavailable) as error:
-                logger.warning("trying again in %.1f s: %s", delay, error)
-                await asyncio.sleep(delay)
-        raise AssertionError("delays are endless")
-
-
-def _delays() -> Iterator[float]:
-    delay = RETRY_SECONDS
-    while True:
-        yield delay
-        delay = min(delay * 2, MAX_RETRY_SECONDS)

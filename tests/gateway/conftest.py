@@ -15,7 +15,8 @@ from tests.ledger.servers import Valkey
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.counter.RETRY_SECONDS", 0.005)
-    monkeypatch.setattr("gateway.counter.MAX_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("gateway.recovery.RETRY_SECONDS", 0.005)
+    monkeypatch.setattr("gateway.recovery.MAX_RETRY_SECONDS", 0.02)
     monkeypatch.setattr("gateway.counter.SESSION_TICK_SECONDS", 0.01)
 
 

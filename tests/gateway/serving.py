@@ -19,7 +19,8 @@ from gateway.settings import GatewaySettings
 from meter.codes import SUBPROTOCOL, EndReason
 from meter.ledger.driver import Ledger
 from meter.ledger.keys import PARTITIONS
-from meter.ledger.types import SessionKey, SessionState, Settlement
+from meter.ledger.types import SessionKey, SessionState, Settlement, Storage
+from persistence.books import PostgresStore
 from tests.gateway.memory_storage import MemoryStorage
 
 SECRET = "a secret of the tests, long enough"
@@ -65,12 +66,13 @@ class Served(Address):
 
 @asynccontextmanager
 async def serving(
-    ledger: Ledger, storage: MemoryStorage, **variables: object
+    ledger: Ledger, storage: Storage, **variables: object
 ) -> AsyncIterator[Served]:
     """A gateway, until the end of the block."""
     chosen = settings(**variables)
-    parts = build_parts(chosen, ledger, storage)
-    server = uvicorn.Server(server_config(parts, "127.0.0.1", 0))
+    store = PostgresStore(chosen.database_url.get_secret_value())
+    parts = build_parts(chosen, ledger, storage, store)
+    server = uvicorn.Server(server_config(parts, "127.0.0.1", chosen.port))
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
     task = asyncio.create_task(server.serve())
     await until(lambda: server.started or task.done())
@@ -80,6 +82,7 @@ async def serving(
         server.should_exit = True
         await task
         await ledger.aclose()
+        await store.aclose()
 
 
 class Recorder:

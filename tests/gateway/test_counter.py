@@ -89,7 +89,7 @@ async def test_a_lost_session_that_cannot_be_opened_again_is_told_so(world: Worl
     peer.hear(0, 9)
     await until(lambda: peer.closed == 4500)
     peer.leave()
-    await until(lambda: not world.counter._queue and not world.counter._recovering)
+    await until(lambda: not world.counter._queue and not world.counter.recovery)
     calls = len(world.ledger.calls)
     await asyncio.sleep(0.03)
     assert len(world.ledger.calls) == calls

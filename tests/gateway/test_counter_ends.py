@@ -161,7 +161,7 @@ async def test_after_the_last_second_is_counted_nothing_is_held(world: World) ->
     await until(lambda: not world.counter.speakers())
     counter = world.counter
     assert not counter._queue
-    assert not counter._recovering
+    assert not counter.recovery
     await until(lambda: not counter._tasks)
     assert len(counter._keepsakes) == 19
     counter._keepsakes.prune(1e12)

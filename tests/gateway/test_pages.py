@@ -21,11 +21,14 @@ async def client() -> AsyncIterator[AsyncClient]:
     ("path", "content_type"),
     [
         ("/recorder", "text/html; charset=utf-8"),
+        ("/usage", "text/html; charset=utf-8"),
+        ("/ops", "text/html; charset=utf-8"),
         ("/pages/recorder.css", "text/css; charset=utf-8"),
         ("/pages/recorder.js", "text/javascript; charset=utf-8"),
         ("/pages/icon.svg", "image/svg+xml"),
         ("/client/minute-meter.js", "text/javascript; charset=utf-8"),
         ("/client/minute-meter.worker.js", "text/javascript; charset=utf-8"),
+        ("/client/watch.js", "text/javascript; charset=utf-8"),
     ],
 )
 async def test_serves_with_the_right_type_and_headers(

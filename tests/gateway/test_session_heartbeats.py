@@ -238,13 +238,23 @@ class TestAfterALoss:
         driven.count()
         assert driven.counted == set(range(590, 604))
 
-    def test_nothing_of_a_batch_that_met_the_limit_is_given_back(self) -> None:
+    def test_of_a_batch_that_met_the_limit_only_what_was_counted_is_given_back(self) -> None:
         driven = started()
         driven.ledger.limit = 5
         driven.hear(0, 9)
         driven.count()
         assert driven.counted == set(range(5))
-        assert not driven.session.tally.undurable
+        assert driven.session.tally.undurable.ranges() == ((0, 4),)
+
+    def test_nothing_of_it_is_where_it_cannot_be_told_what_was_counted(self) -> None:
+        driven = started()
+        driven.hear(9)
+        driven.count()
+        driven.ledger.limit = 3
+        driven.hear(0, 5)
+        driven.count()
+        assert driven.counted == {0, 1, 9}
+        assert driven.session.tally.undurable.ranges() == ((9, 9),)
 
     def test_another_gateways_seconds_are_no_loss(self) -> None:
         driven = started()
