@@ -52,4 +52,7 @@ see `hot_account.py`.
 
 **check-limit.** Requests a second and CPU of one against a bare Starlette JSON route; see
 `checks.py`.
+
+**History.** The current month, a limit's figures, a user's overview and summary, asked among 1 and
+among 20 million rows; see `history.py`. Once a run: making the rows takes minutes.
 """

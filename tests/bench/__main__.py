@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from tests.bench.checks import measure_checks
 from tests.bench.flush import measure_flush
 from tests.bench.generator import LoadError
+from tests.bench.history import measure_history
 from tests.bench.hot_account import measure_counts
 from tests.bench.measure import LoadPlan, measure_server
 from tests.bench.process import ServerFailed
@@ -32,7 +33,8 @@ FLUSH = "flush"
 STOP = "stop"
 HOT_ACCOUNT = "hot-account"
 CHECK_LIMIT = "check-limit"
-OTHER_ROWS = (PIPELINED_INCREMENT, FLUSH, STOP, HOT_ACCOUNT, CHECK_LIMIT)
+HISTORY = "history"
+OTHER_ROWS = (PIPELINED_INCREMENT, FLUSH, STOP, HOT_ACCOUNT, CHECK_LIMIT, HISTORY)
 ALL_ROWS = (*(server.name for server in SERVERS), *OTHER_ROWS)
 
 
@@ -45,6 +47,7 @@ class Sizes:
     stop_gateways: int
     stop_rounds: int
     check_seconds: float
+    history_rows: tuple[int, ...]
 
 
 def bench(
@@ -62,6 +65,9 @@ def bench(
     check_seconds: Annotated[
         float, typer.Option(help="Seconds of check-limit and of its baseline, a round.")
     ] = 4.0,
+    history_rows: Annotated[
+        str, typer.Option(help="Rows that a month is asked for among, by comma; once.")
+    ] = "1000000,20000000",
     only: Annotated[str, typer.Option(help=f"Rows, by comma: {', '.join(ALL_ROWS)}.")] = "",
     json_path: Annotated[Path, typer.Option("--json", help="Where the JSON goes.")] = RESULTS_FILE,
     check: Annotated[bool, typer.Option(help="Fail, too, when a target is missed.")] = False,
@@ -69,7 +75,12 @@ def bench(
     """Measure a heartbeat's cost; fail when the measurement itself was not sound."""
     chosen = chosen_rows(only)
     sizes = Sizes(
-        flush_rows, whole_numbers(stop_sessions), stop_gateways, stop_rounds, check_seconds
+        flush_rows,
+        whole_numbers(stop_sessions),
+        stop_gateways,
+        stop_rounds,
+        check_seconds,
+        whole_numbers(history_rows),
     )
     plan = LoadPlan(sessions, seconds, warm_up_seconds, load_processes)
     console = Console()
@@ -122,13 +133,18 @@ def run_rounds(
             (f"round {number}: {title}", measure)
             for number in range(1, rounds + 1)
             for name, title, measure in _steps(results, stores, sizes)
-            if name in chosen and (name != STOP or number <= sizes.stop_rounds)
+            if name in chosen and number <= _rounds_of(name, rounds, sizes)
         ]
         task = progress.add_task("", total=len(steps))
         for description, measure in steps:
             progress.update(task, description=description)
             measure()
             progress.advance(task)
+
+
+def _rounds_of(name: str, rounds: int, sizes: Sizes) -> int:
+    """Return in how many of the rounds a part is measured."""
+    return {STOP: sizes.stop_rounds, HISTORY: 1}.get(name, rounds)
 
 
 def _steps(
@@ -148,6 +164,9 @@ def _steps(
     def check() -> None:
         results.checks.append(measure_checks(stores, sizes.check_seconds))
 
+    def ask() -> None:
+        results.history += measure_history(stores.database_url(), sizes.history_rows)
+
     for server in SERVERS:
         yield server.name, server.title, partial(_measure_server, results, server, stores)
     yield PIPELINED_INCREMENT, "pipelined INCR", partial(_measure_increments, results, stores)
@@ -155,6 +174,7 @@ def _steps(
     yield STOP, "stops", stop
     yield HOT_ACCOUNT, "one hot account and many", count
     yield CHECK_LIMIT, "check-limit and a bare route", check
+    yield HISTORY, "questions of a month among many rows", ask
 
 
 def _measure_server(results: Results, server: ServerUnderTest, stores: Stores) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from tests.bench.checks import CheckFigures
 from tests.bench.flush import FlushRates
+from tests.bench.history import HistoryFigures
 from tests.bench.hot_account import CountRates
 from tests.bench.measure import LoadPlan, ServerFigures
 from tests.bench.redis_cost import IncrementCost
@@ -20,6 +21,8 @@ FLUSH_SHARE_OF_COPY = 0.40
 GATEWAY_BYTES_A_SESSION = 30_000
 REDIS_BYTES_A_SESSION = 1_500
 STOP_SECONDS = 2.0
+QUESTION_MS = 10.0
+QUESTION_GROWTH = 1.5
 PACKAGES = ("uvicorn", "uvloop", "starlette", "websockets", "picows", "redis", "asyncpg")
 
 
@@ -42,6 +45,7 @@ class Results:
     stops: list[StopFigures] = field(default_factory=list)
     counts: list[CountRates] = field(default_factory=list)
     checks: list[CheckFigures] = field(default_factory=list)
+    history: list[HistoryFigures] = field(default_factory=list)
 
     def add_server(self, name: str, figures: ServerFigures) -> None:
         """Take in one round of the server `name`."""
@@ -113,6 +117,7 @@ class Results:
                 "stops": [asdict(figures) for figures in self.stops],
                 "hot_account": [asdict(rates) for rates in self.counts],
                 "check_limit": [asdict(figures) for figures in self.checks],
+                "history": [asdict(figures) for figures in self.history],
             },
         }
 
@@ -161,7 +166,23 @@ def targets(results: Results) -> list[Target]:
         Target(
             "the last stop of the largest account", _last_stop(results), STOP_SECONDS, False, "s"
         ),
+        Target(
+            "the slowest question of a month, at most rows",
+            max(results.history[-1].p50_ms.values()) if results.history else None,
+            QUESTION_MS,
+            False,
+            "ms",
+        ),
+        Target("the same over fewest rows", _growth(results), QUESTION_GROWTH, False, "x"),
     ]
+
+
+def _growth(results: Results) -> float | None:
+    """Return by how much the question that slowed down most did, from fewest rows to most."""
+    if len(results.history) < 2:
+        return None
+    few, many = results.history[0].p50_ms, results.history[-1].p50_ms
+    return max(many[name] / few[name] for name in few)
 
 
 def _last_stop(results: Results) -> float | None:

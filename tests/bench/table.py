@@ -23,6 +23,8 @@ def print_results(console: Console, results: Results) -> None:
         console.print(_counts_table(results))
     if results.checks:
         console.print(_checks_table(results))
+    if results.history:
+        console.print(_history_table(results))
     console.print(_targets_table(targets(results)))
     for problem in results.problems():
         console.print(f"[red]invalid:[/] {problem}")
@@ -179,6 +181,17 @@ def _checks_table(results: Results) -> Table:
         _spread([each.rate_over_bare for each in rounds], 2),
         _spread([each.cpu_over_bare for each in rounds], 2),
     )
+    return table
+
+
+def _history_table(results: Results) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="Questions of a month, ms (p50, p99)")
+    table.add_column("question")
+    for each in results.history:
+        table.add_column(f"{each.rows:,} rows", justify="right")
+    for name in results.history[0].p50_ms:
+        cells = [f"{each.p50_ms[name]:.2f}, {each.p99_ms[name]:.2f}" for each in results.history]
+        table.add_row(name, *cells)
     return table
 
 

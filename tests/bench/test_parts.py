@@ -57,6 +57,14 @@ def test_stops_a_hot_account_and_check_limit_are_measured_in_one_run(tmp_path: P
     assert min(checks[name]["us_per_request"] for name in ("ours", "bare")) > 0
 
 
+@pytest.mark.integration
+def test_questions_of_a_month_are_asked_among_few_and_many_rows(tmp_path: Path) -> None:
+    results = run_bench(tmp_path, "--only=history", "--rounds=2", "--history-rows=6000,60000")
+    few, many = results["rounds"]["history"]
+    assert (few["rows"], many["rows"]) == (6000, 60_000)
+    assert min(*few["p50_ms"].values(), *many["p50_ms"].values()) > 0
+
+
 @pytest.mark.parametrize(
     ("percent", "expected"), [(0, 1.0), (1, 1.0), (50, 50.0), (99, 99.0), (100, 100.0)]
 )

@@ -46,7 +46,7 @@ def test_a_ratio_is_taken_within_each_round(results: Results) -> None:
 
 def test_a_target_that_was_not_measured_is_neither_reached_nor_missed(results: Results) -> None:
     reached = [target.reached for target in targets(results)]
-    assert reached == [True, None, True, None, None]
+    assert reached == [True, None, True, None, None, None, None]
 
 
 def test_a_problem_names_its_server_and_round(results: Results) -> None:

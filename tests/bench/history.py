@@ -1,0 +1,150 @@
+"""What users ask of a month, with a little and with a lot in `usage_tracking`.
+
+The same questions at 1 and at 20 million rows, made by SQL without the triggers, and the kept
+figures after them in one statement each: sessions of an hour, of 200 organizations with 20 users
+each, spread evenly over eleven months. So the account that is asked for has 20 times the rows, too.
+Through the Python faces that the HTTP routes use, one question at a time, 200 times each.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+import asyncpg
+
+from persistence.books import Books, PostgresStore
+
+ORGANIZATIONS, USERS, SESSION_MINUTES, DAYS = 200, 20, 60, 330
+ORGANIZATION, USER = "org-7", "user-7-3"
+ASKS = 200
+
+Question = Callable[[Books], Awaitable[object]]
+
+QUESTIONS: dict[str, Question] = {
+    "current month": lambda books: books.usage_days(ORGANIZATION, USER),
+    "check limit": lambda books: books.account_limit(ORGANIZATION, USER),
+    "overview": lambda books: books.overview(USER),
+    "usage summary": lambda books: books.usage_summary(ORGANIZATION, USER),
+}
+
+
+@dataclass(frozen=True)
+class HistoryFigures:
+    """Milliseconds of each question, at a number of rows."""
+
+    rows: int
+    fill_seconds: float
+    p50_ms: dict[str, float]
+    p99_ms: dict[str, float]
+
+
+def measure_history(database_url: str, sizes: tuple[int, ...]) -> list[HistoryFigures]:
+    """Fill the database to each of the sizes in turn, and ask."""
+    return asyncio.run(_measure(database_url, sizes))
+
+
+async def _measure(database_url: str, sizes: tuple[int, ...]) -> list[HistoryFigures]:
+    found = []
+    for rows in sizes:
+        began = time.monotonic()
+        await _fill(database_url, rows)
+        filled = time.monotonic() - began
+        found.append(await _ask(database_url, rows, filled))
+    return found
+
+
+async def _ask(database_url: str, rows: int, fill_seconds: float) -> HistoryFigures:
+    store = PostgresStore(database_url)
+    p50_ms, p99_ms = {}, {}
+    try:
+        for name, question in QUESTIONS.items():
+            times = []
+            for _ in range(ASKS):
+                began = time.perf_counter()
+                async with store.reading() as books:
+                    await question(books)
+                times.append((time.perf_counter() - began) * 1000)
+            p50_ms[name], p99_ms[name] = median(times), quantiles(times, n=100)[98]
+    finally:
+        await store.aclose()
+    return HistoryFigures(rows, fill_seconds, p50_ms, p99_ms)
+
+
+async def _fill(database_url: str, rows: int) -> None:
+    connection = await asyncpg.connect(database_url, command_timeout=3600)
+    try:
+        await connection.execute("TRUNCATE usage_tracking")
+        await connection.execute("DELETE FROM interview_sessions")
+        await connection.execute("SELECT ensure_usage_partitions(now() - interval '1 year', 14)")
+        await connection.execute("SELECT ensure_user_exists($1)", USER)
+        await connection.execute(
+            "INSERT INTO organizations (id) VALUES ($1) ON CONFLICT DO NOTHING", ORGANIZATION
+        )
+        # Triggers are for what changes; this is what has long been there.
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            _ROWS.format(
+                sessions=rows // SESSION_MINUTES,
+                minutes=SESSION_MINUTES,
+                days=DAYS,
+                organizations=ORGANIZATIONS,
+                users=USERS,
+            )
+        )
+        for statement in _KEPT:
+            await connection.execute(statement)
+        await connection.execute("RESET session_replication_role")
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
+
+
+_ROWS = """
+INSERT INTO usage_tracking
+    (session_id, organization_id, user_id, minute_timestamp, seconds_mask)
+SELECT
+    md5('session ' || number)::uuid,
+    'org-' || number % {organizations},
+    'user-' || number % {organizations} || '-' || number / {organizations} % {users},
+    date_trunc('minute', now() - number::float8 / {sessions} * interval '{days} days')
+        - interval '2 hours' + minute * interval '1 minute',
+    (1::bigint << 60) - 1
+FROM (
+    SELECT
+        number,
+        minute
+    FROM generate_series(0, {sessions} - 1) AS number
+    CROSS JOIN generate_series(0, {minutes} - 1) AS minute
+) AS made
+"""
+
+_KEPT = (
+    """
+    INSERT INTO monthly_usage_cache (organization_id, user_id, month, seconds_used)
+    SELECT
+        organization_id, user_id, date_trunc('month', minute_timestamp AT TIME ZONE 'UTC')::date,
+        sum(seconds_recorded)
+    FROM usage_tracking
+    GROUP BY 1, 2, 3
+    """,
+    """
+    INSERT INTO daily_usage (organization_id, user_id, day, time_zone, seconds_used)
+    SELECT
+        organization_id, user_id, (minute_timestamp AT TIME ZONE 'UTC')::date, 'UTC',
+        sum(seconds_recorded)
+    FROM usage_tracking
+    GROUP BY 1, 2, 3
+    """,
+    """
+    INSERT INTO interview_sessions
+        (session_id, organization_id, user_id, started_at, ended_at, end_reason, revision,
+        seconds_recorded)
+    SELECT
+        session_id, organization_id, user_id, min(minute_timestamp),
+        max(minute_timestamp) + interval '1 minute', 'stopped', 1, sum(seconds_recorded)
+    FROM usage_tracking
+    GROUP BY 1, 2, 3
+    """,
+)
