@@ -1,64 +1,100 @@
-"""The part of an audit that costs little, now and then and for ever: the ledger's figures against
-those that Postgres keeps."""
+"""The part of an audit that costs little, for ever: the ledger's figures against those that
+Postgres keeps. What is off is put right.
+
+A ledger's figure is off when rows come into Postgres by another way than through it (minutes that
+are tracked by SQL), or where a flusher commits what it took before the ledger lost all.
+"""
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 
 from meter.ledger.auditing import AuditedLedger, LedgerAudit
 from meter.ledger.types import LedgerUnavailable, StorageUnavailable
-from persistence.audit import audit_ledger
+from persistence.audit import repair_ledger
 from persistence.database import Database
 from persistence.errors import RowsRefused
 from persistence.metrics import FlusherMetrics
+from persistence.statements import statement
 
 logger = logging.getLogger(__name__)
 
-INTERVAL_SECONDS = 60.0
+TURN_SECONDS = 1.0
+# Between two looks at the next accounts of all; those that are asked for aren't kept waiting.
+ROUND_SECONDS = 60.0
+PURGE_SECONDS = 3600.0
 ACCOUNTS_A_TURN = 200
 
 
 class Auditor:
-    """Goes round the accounts that the ledger knows. It repairs nothing: whoever reads the log or
-    `meter_flusher_drift_seconds` runs `meter audit`."""
+    """Goes round the accounts that the ledger knows, and looks at once at those it is asked to."""
 
     def __init__(self, ledger: AuditedLedger, database: Database, metrics: FlusherMetrics) -> None:
         self._ledger = LedgerAudit(ledger)
         self._database = database
         self._metrics = metrics
+        self._asked: set[str] = set()
         self._waiting: list[str] = []
-        self._drift: dict[str, int] = {}
+        self._round_at = 0.0
+        self._purge_at = 0.0
+
+    def ask(self, organizations: Iterable[str]) -> None:
+        """Have these looked at soon."""
+        self._asked.update(organizations)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look at some accounts, and again, until `stop` is set."""
+        """Look until `stop` is set."""
+        now = asyncio.get_running_loop().time
+        self._round_at = now() + ROUND_SECONDS
         while not stop.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), INTERVAL_SECONDS)
+                await asyncio.wait_for(stop.wait(), TURN_SECONDS)
                 return
             try:
-                await self.look()
+                await self.look_at_asked()
+                if now() >= self._round_at:
+                    self._round_at = now() + ROUND_SECONDS
+                    await self.look()
+                if now() >= self._purge_at:
+                    self._purge_at = now() + PURGE_SECONDS
+                    await self._purge()
             except (LedgerUnavailable, StorageUnavailable, RowsRefused) as error:
                 logger.warning("the audit waits: %s", error)
 
+    async def look_at_asked(self) -> int:
+        """Compare those that were asked for; by how many seconds they were off.
+
+        Raises `LedgerUnavailable` and `StorageUnavailable`; then they are still to be looked at."""
+        asked, self._asked = self._asked, set()
+        try:
+            return await self._look_at(sorted(asked)) if asked else 0
+        except BaseException:
+            self._asked |= asked
+            raise
+
     async def look(self) -> int:
-        """Compare the next accounts; the drift of all that were compared last, in seconds.
+        """Compare the next accounts of all; by how many seconds they were off.
 
         Raises `LedgerUnavailable` and `StorageUnavailable`."""
         if not self._waiting:
             self._waiting = await self._ledger.organizations()
-            self._drift = {name: self._drift.get(name, 0) for name in self._waiting}
         now, self._waiting = self._waiting[:ACCOUNTS_A_TURN], self._waiting[ACCOUNTS_A_TURN:]
-        drifts = await audit_ledger(self._database, self._ledger, now, by_rows=False)
-        self._drift.update(dict.fromkeys(now, 0))
+        return await self._look_at(now)
+
+    async def _look_at(self, organizations: list[str]) -> int:
+        drifts = await repair_ledger(self._database, self._ledger, organizations, by_rows=False)
         for drift in drifts:
-            self._drift[drift.organization_id] += abs(drift.seconds)
-            logger.error(
-                "the ledger's figure of %r is off by %+d s: it says %d, Postgres %d",
+            logger.warning(
+                "the ledger's figure of %r was off by %+d s, and is put right: Postgres has %d",
                 drift.organization_id,
                 drift.seconds,
-                drift.kept,
                 drift.counted,
             )
-        total = sum(self._drift.values())
-        self._metrics.drift.set(total)
-        return total
+        off = sum(abs(drift.seconds) for drift in drifts)
+        self._metrics.drift.inc(off)
+        return off
+
+    async def _purge(self) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(statement("purge_usage_calls"))

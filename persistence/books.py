@@ -22,6 +22,7 @@ REPORT_TIMEOUT_SECONDS = 60.0
 REPORTS_AT_ONCE = 2
 
 _UNIQUE_VIOLATION = "23505"
+_FOREIGN_KEY_VIOLATION = "23503"
 _LIMIT_CONSTRAINT = "usage_limit"
 
 Place = tuple[datetime, UUID]
@@ -90,6 +91,10 @@ class Books(AdminBooks):
         return await self.first(
             UsageAnswer, "ask_usage_type", organization_id, user_id, usage_type, amount
         )
+
+    async def hold_usages(self, organization_id: str) -> None:
+        """Nobody else uses something of the account before the transaction's end."""
+        await self.do("hold_usages", organization_id)
 
     async def use(self, organization_id: str, user_id: str, usages: bytes) -> TrackedUsage:
         """Use several types (a JSON object of amounts), all or none."""
@@ -199,14 +204,21 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except RowsRefused as error:
-        cause = error.__cause__
-        detail = str(error).partition(": ")[2] or "this value can't be taken"
-        raise Refused(_reason(cause), detail) from error
+        raise _refused(error) from error
 
 
-def _reason(cause: BaseException | None) -> Reason:
-    if getattr(cause, "constraint_name", None) == _LIMIT_CONSTRAINT:
-        return Reason.LIMIT_REACHED
-    if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == _UNIQUE_VIOLATION:
-        return Reason.CONFLICT
-    return Reason.INVALID_VALUE
+def _refused(error: RowsRefused) -> Refused:
+    """What the schema's own functions say is told as it is, for the rest of it a text of ours."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None)
+    constraint = getattr(cause, "constraint_name", None)
+    text = str(error).partition(": ")[2]
+    if constraint == _LIMIT_CONSTRAINT:
+        return Refused(Reason.LIMIT_REACHED, text)
+    if state == _UNIQUE_VIOLATION:
+        return Refused(Reason.CONFLICT, f"there is one already (`{constraint}`)")
+    if state == _FOREIGN_KEY_VIOLATION and "violates" in text:
+        return Refused(Reason.INVALID_VALUE, f"it names what isn't there (`{constraint}`)")
+    if "violates" in text:
+        return Refused(Reason.INVALID_VALUE, f"a value breaks a rule (`{constraint}`)")
+    return Refused(Reason.INVALID_VALUE, text or "a value can't be taken")

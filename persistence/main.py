@@ -74,7 +74,7 @@ async def _flush(settings: FlusherSettings) -> None:
     database = Database(
         settings.database_url.get_secret_value(),
         name="minute-meter flusher",
-        max_connections=3,
+        max_connections=5,
         timeout_seconds=settings.timeout_seconds,
     )
     ledger = Ledger.connect(settings.redis_url.get_secret_value(), settings.rules)
@@ -90,8 +90,9 @@ async def _flush(settings: FlusherSettings) -> None:
         async with asyncio.TaskGroup() as group:
             keeper = PeriodsKeeper(database)
             group.create_task(keeper.run(stop))
-            group.create_task(Auditor(ledger, database, metrics).run(stop))
-            group.create_task(LimitsTeller(ledger, database, metrics, keeper).run(stop))
+            auditor = Auditor(ledger, database, metrics)
+            group.create_task(auditor.run(stop))
+            group.create_task(LimitsTeller(ledger, database, metrics, keeper, auditor).run(stop))
             group.create_task(
                 Flusher(
                     ledger, Writer(database), options, metrics, AlertNoter(ledger, database)

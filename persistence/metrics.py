@@ -24,9 +24,9 @@ class FlusherMetrics:
             "Organizations whose changed limits the ledger was told",
             registry=registry,
         )
-        self.drift = Gauge(
+        self.drift = Counter(
             "meter_flusher_drift_seconds",
-            "Seconds by which the ledger's figures differ from Postgres, as compared last",
+            "Seconds by which the ledger's figures differed from Postgres, and were put right",
             registry=registry,
         )
         self.failures = Counter(

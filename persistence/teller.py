@@ -11,6 +11,7 @@ from meter.cycles import Cycles
 from meter.ledger.types import AccountLimits, LedgerUnavailable, StorageUnavailable
 from meter.periods import Period, around
 from persistence.adjusted import load_adjusted
+from persistence.auditor import Auditor
 from persistence.database import Database
 from persistence.errors import RowsRefused
 from persistence.metrics import FlusherMetrics
@@ -43,11 +44,13 @@ class LimitsTeller:
         database: Database,
         metrics: FlusherMetrics | None = None,
         keeper: PeriodsKeeper | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self._ledger = ledger
         self._database = database
         self._metrics = metrics or FlusherMetrics()
         self._keeper = keeper or PeriodsKeeper(database)
+        self._auditor = auditor
         self._failures = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -96,6 +99,8 @@ class LimitsTeller:
             )
         self._metrics.limits_told.inc(len(limits))
         self._keeper.ask(cycles)
+        if self._auditor is not None:  # minutes may have come, too, and not through the ledger
+            self._auditor.ask(names)
         return len(limits)
 
     async def _turn(self) -> float:

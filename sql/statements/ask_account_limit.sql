@@ -9,7 +9,9 @@ SELECT
     extract(epoch FROM standing.period_end)::bigint AS period_end,
     figures.most AS limit_seconds,
     greatest(figures.used, 0) AS used_seconds,
-    greatest(figures.most - figures.used, 0) AS remaining_seconds,
+    -- (greatest() passes over nulls, and there is nothing left of no limit.)
+    CASE WHEN figures.most IS NOT NULL THEN greatest(figures.most - figures.used, 0) END
+        AS remaining_seconds,
     figures.adjusted AS adjusted_seconds
 FROM account_standing($1, $2) AS standing
 CROSS JOIN LATERAL (

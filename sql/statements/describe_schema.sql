@@ -1,5 +1,6 @@
 -- The schema as lines of text: a heading and a body a table, view or function, in a fixed order
--- that is the same on every supported version of Postgres.
+-- that is the same on every supported version of Postgres, but for the text of views, in which older
+-- ones name the table of more columns.
 WITH relations AS (
     SELECT oid, relname, relkind, reloptions, relispartition
     FROM pg_class

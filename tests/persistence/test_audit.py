@@ -11,7 +11,7 @@ import pytest
 from meter.codes import EndReason
 from meter.ledger.auditing import LedgerAudit
 from meter.ledger.driver import Ledger
-from meter.ledger.types import CountItem, OpenRequest, Rules, SessionKey
+from meter.ledger.types import CountItem, LookItem, OpenRequest, Rules, SessionKey, Standing
 from meter.periods import Period, month_of
 from persistence import audit as auditing
 from persistence.audit import EVER, audit_all, audit_ledger, audit_rows, repair_rows
@@ -20,6 +20,7 @@ from persistence.database import Database
 from persistence.flusher import Flusher
 from persistence.metrics import FlusherMetrics
 from persistence.storage import PostgresStorage
+from persistence.teller import LimitsTeller
 from persistence.writer import Writer
 from tests.ledger.servers import Valkey
 from tests.persistence.builders import (
@@ -174,7 +175,7 @@ async def test_a_ledgers_figure_that_is_off_is_found_and_put_right(
     assert (await audit_all(database, ledger, EVER, repair=False)).drifts == ()
 
 
-async def test_the_flushers_rounds_find_what_is_off_and_say_so(
+async def test_the_flushers_rounds_put_right_what_is_off_and_say_so(
     database: Database,
     storage: PostgresStorage,
     ledger: Ledger,
@@ -186,8 +187,38 @@ async def test_the_flushers_rounds_find_what_is_off_and_say_so(
     assert await auditor.look() == 0
     await LedgerAudit(ledger).correct("org_1", month_of(int(time.time())), {None: 4})
     assert await auditor.look() == 4
-    assert metrics.registry.get_sample_value("meter_flusher_drift_seconds") == 4
-    assert "'org_1' is off by +4 s" in caplog.text
+    assert metrics.registry.get_sample_value("meter_flusher_drift_seconds_total") == 4
+    assert "'org_1' was off by +4 s" in caplog.text
+    assert await auditor.look() == 0
+
+
+async def test_several_who_repair_at_once_move_a_figure_once(
+    database: Database, storage: PostgresStorage, ledger: Ledger
+) -> None:
+    await record(ledger, storage, 10)
+    audited = LedgerAudit(ledger)
+    await audited.correct("org_1", month_of(int(time.time())), {None: 4})
+    auditors = [Auditor(ledger, database, FlusherMetrics()) for _ in range(2)]
+    for auditor in auditors:
+        auditor.ask(["org_1"])
+    await asyncio.gather(*(auditor.look_at_asked() for auditor in auditors))
+    assert await audit_ledger(database, audited, ["org_1"]) == []
+
+
+async def test_minutes_that_come_by_sql_are_soon_in_the_ledgers_figures(
+    database: Database, storage: PostgresStorage, ledger: Ledger, connection: asyncpg.Connection
+) -> None:
+    await record(ledger, storage, 10)
+    await connection.execute("SELECT ensure_user_exists('user_1')")
+    auditor = Auditor(ledger, database, FlusherMetrics())
+    teller = LimitsTeller(ledger, database, auditor=auditor)
+    await connection.execute("SELECT record_ended_session('org_1', 'user_1', 120, 'tracked')")
+    await teller.tell()
+    assert await auditor.look_at_asked() == 240  # the organization's and the member's
+    look = (await ledger.look([LookItem("org_1", ("user_1",))]))[0]
+    standing = look.standings[0]
+    assert isinstance(standing, Standing)
+    assert (standing.used, standing.member_used) == (130, 130)
 
 
 async def test_writers_wait_for_a_repair_and_lose_nothing(
