@@ -37,7 +37,7 @@ _CONTENT_TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 
-_HEADERS: Final = {
+HEADERS: Final = {
     "cache-control": "no-cache",
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "permissions-policy": "microphone=(self), camera=(), geolocation=()",
@@ -58,7 +58,7 @@ class StaticFile:
     def __init__(self, file: Path, headers: dict[str, str]) -> None:
         self._body = file.read_bytes()
         etag = f'"{sha256(self._body).hexdigest()[:32]}"'
-        self._headers = {**_HEADERS, **headers, "etag": etag}
+        self._headers = {**HEADERS, **headers, "etag": etag}
         self._media_type = _CONTENT_TYPES[file.suffix]
 
     async def __call__(self, request: Request) -> Response:

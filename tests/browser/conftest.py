@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, sync_playwright
 
+from tests.browser.live import LiveGateway
 from tests.browser.stub import StubGateway
+from tests.ledger.servers import Valkey
 
 FLAGS = [
     "--no-sandbox",
@@ -87,3 +89,20 @@ def stub() -> Iterator[StubGateway]:
     stub = StubGateway()
     yield stub
     stub.close()
+
+
+@pytest.fixture(scope="module")
+def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One that no other tests have sessions in."""
+    with Valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def live(own_valkey: Valkey) -> Iterator[LiveGateway]:
+    """A real gateway on an empty Valkey."""
+    with own_valkey.client() as client:
+        client.flushdb()
+    live = LiveGateway(own_valkey.url)
+    yield live
+    live.close()

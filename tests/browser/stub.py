@@ -11,7 +11,8 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -24,15 +25,31 @@ APPLICATION = '<!doctype html><title>An application</title><link rel="icon" href
 PERIOD = {"period_start": 1793491200, "period_end": 1796083200}
 
 
-def usage(used: int, limit: int | None, scope: str = "organization") -> Message:
+def usage(used: int, limit: int | None, scope: str = "organization", overage: int = 0) -> Message:
     """The figures of an account."""
     return {
+        "overage_seconds": overage,
         "used_seconds": used,
         "limit_seconds": limit,
         "remaining_seconds": None if limit is None else max(0, limit - used),
         "unlimited": limit is None,
         "scope": scope,
         **PERIOD,
+    }
+
+
+def month(used: int, **fields: object) -> Message:
+    """What `GET /api/usage/current-month` answers: all was used on one day."""
+    return {
+        **PERIOD,
+        "time_zone": "UTC",
+        "scope": "organization",
+        "remaining_seconds": 60,
+        "recorded_by_you_seconds": 75,
+        "adjusted_seconds": 0,
+        "projection": {"projected_seconds": 5400, "limit_reached_on": "2026-11-27"},
+        "daily_breakdown": [{"day": "2026-11-21", "seconds": used, "minutes": -(-used // 60)}],
+        **fields,
     }
 
 
@@ -59,7 +76,8 @@ def bounds(heartbeat: Message) -> tuple[int, int]:
 
 
 class StubGateway:
-    """Serves the pages and `/v1/record` on a free port of 127.0.0.1, from a thread of its own."""
+    """Serves the pages, `/v1/record` and the sockets of those who watch on a free port of
+    127.0.0.1, from a thread of its own."""
 
     def __init__(self) -> None:
         self.connections: list[Connection] = []
@@ -69,6 +87,12 @@ class StubGateway:
         self.promised_ack_seconds = 5
         self.usage = usage(3600, 36_000)
         self.refuse_start: tuple[int, str] | None = None
+        self.shown: Message | None = None  # to those who watch
+        self.answers: dict[str, Message] = {  # to those who ask once
+            "/api/usage/current-month": month(3600),
+            "/api/billing/subscription-info": {"subscription": None},
+        }
+        self.bearers: list[str | None] = []
         self.silent = False
         self.clock_ahead = 0.0
         self.origin = 0
@@ -77,7 +101,10 @@ class StubGateway:
             routes=[
                 *pages.routes,
                 Route("/elsewhere", lambda _: HTMLResponse(APPLICATION)),
+                *(Route(path, self._answer) for path in self.answers),
                 WebSocketRoute("/v1/record", self._record),
+                WebSocketRoute("/v1/usage", self._watched),
+                WebSocketRoute("/v1/ops", self._watched),
             ]
         )
         config = uvicorn.Config(
@@ -137,6 +164,35 @@ class StubGateway:
                 connection.closed = gone.code
         acking.cancel()
 
+    async def _answer(self, request: Request) -> JSONResponse:
+        self.bearers.append(request.headers.get("authorization"))
+        return JSONResponse(self.answers[request.url.path])
+
+    async def _watched(self, socket: WebSocket) -> None:
+        await socket.accept(subprotocol=SUBPROTOCOL)
+        connection = Connection(socket)
+        self.connections.append(connection)
+        with contextlib.suppress(RuntimeError):
+            try:
+                while True:
+                    frame = json.loads(await socket.receive_text())
+                    connection.frames.append(frame)
+                    if frame["type"] == "subscribe":
+                        await self._subscribed(socket)
+            except WebSocketDisconnect as gone:
+                connection.closed = gone.code
+
+    async def _subscribed(self, socket: WebSocket) -> None:
+        if self.refuse_start is not None:
+            await self._refuse(socket, *self.refuse_start)
+        elif self.shown is not None:
+            await socket.send_json(self.shown)
+
+    async def _refuse(self, socket: WebSocket, code: int, name: str) -> None:
+        error = {"type": "error", "code": name, "message": name, "fatal": True}
+        await socket.send_json(error)
+        await socket.close(code)
+
     async def _listen(self, connection: Connection) -> None:
         while True:
             frame = json.loads(await connection.socket.receive_text())
@@ -158,10 +214,7 @@ class StubGateway:
 
     async def _start(self, connection: Connection, frame: Message) -> None:
         if self.refuse_start is not None:
-            code, name = self.refuse_start
-            error = {"type": "error", "code": name, "message": name, "fatal": True}
-            await connection.socket.send_json(error)
-            await connection.socket.close(code)
+            await self._refuse(connection.socket, *self.refuse_start)
             return
         now = time.time() + self.clock_ahead
         resumed = self.origin > 0

@@ -95,6 +95,7 @@ def test_a_gateway_that_goes_away_costs_no_second(page: Page, stub: StubGateway)
 
 
 def test_a_warning_is_shown_and_can_be_dismissed(page: Page, stub: StubGateway) -> None:
+    stub.usage = usage(35_400, 36_000)
     open_page(page, stub)
     record(page)
     stub.send({"type": "warning", "kind": "remaining_minutes", "value": 10, "usage": stub.usage})
@@ -104,16 +105,43 @@ def test_a_warning_is_shown_and_can_be_dismissed(page: Page, stub: StubGateway) 
     expect(banner).to_be_hidden()
 
 
+def test_a_warning_is_withdrawn_when_the_limit_is_raised(page: Page, stub: StubGateway) -> None:
+    stub.usage = usage(35_400, 36_000)
+    open_page(page, stub)
+    record(page)
+    stub.send({"type": "warning", "kind": "remaining_minutes", "value": 10, "usage": stub.usage})
+    expect(page.get_by_test_id("warning-banner")).to_be_visible()
+    stub.usage = usage(35_400, 72_000)
+    expect(page.get_by_test_id("warning-banner")).to_be_hidden()
+
+
+def test_the_last_minute_is_counted_down_until_more_is_left(page: Page, stub: StubGateway) -> None:
+    stub.usage = usage(35_977, 36_000)
+    open_page(page, stub)
+    record(page)
+    banner = page.get_by_test_id("warning-banner")
+    expect(banner).to_contain_text("The last minute of this month")
+    expect(page.get_by_test_id("warning-countdown")).to_have_text("21")
+    stub.silent = True  # no figures: the recorder's own seconds count down
+    expect(page.get_by_test_id("warning-countdown")).to_have_text("18")
+    stub.silent = False
+    stub.usage = usage(35_977, 72_000)
+    expect(banner).to_be_hidden()
+
+
 def test_at_the_limit_a_countdown_runs_and_the_file_is_kept(page: Page, stub: StubGateway) -> None:
     open_page(page, stub)
     record(page)
     page.wait_for_timeout(1500)
+    stub.usage = usage(36_000, 36_000)
+    stub.send({"type": "warning", "kind": "percent", "value": 100, "usage": stub.usage})
     stub.send({"type": "stop", "reason": "limit_reached", "last_second": 1, "grace_seconds": 2})
     banner = page.get_by_role("alert")
     expect(banner.first).to_contain_text("recording time is used up.")
     expect(page.get_by_test_id("stop-countdown")).to_have_text("1")
     expect(page.get_by_test_id("phase")).to_have_text("Recorded")
     expect(page.get_by_role("link", name="Download")).to_be_visible()
+    expect(page.get_by_test_id("warning-banner")).to_be_hidden()
     assert max(stub.counted) <= 1
 
 

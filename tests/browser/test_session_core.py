@@ -79,6 +79,13 @@ def test_its_codes_are_those_of_the_server(run: Run) -> None:
     assert final == [code for code in CloseCode if not code.reconnect]
 
 
+def test_it_tells_the_next_gateway_where_its_session_began(run: Run) -> None:
+    script = """const s = opened(); note(s.closed(1006, "", 1005)); note(tick(s, 1010));
+    return s.authorized(request(s), "t", 1010).concat(s.opened())
+      .filter((e) => e.do === "send").map((e) => e.message.origin)"""
+    assert run(script) == [5000]
+
+
 def test_sends_each_second_once_it_is_over(run: Run) -> None:
     script = """const s = opened(); s.record(1000);
     return [1001, 1002, 1003].map((t) => beats(tick(s, t)))"""

@@ -8,7 +8,7 @@
 export const SUBPROTOCOL = "minute-meter.v1";
 export const MAX_FRAME_BYTES = 4096;
 
-/** Close codes, and the name each goes by. */
+/** Close codes, and the name each goes by. @type {Readonly<Record<number, string>>} */
 export const CLOSE_NAMES = Object.freeze({
   1000: "normal",
   4000: "draining",

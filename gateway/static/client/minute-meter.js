@@ -24,6 +24,10 @@
  * @module
  */
 
+import { monotonicSeconds, socketUrl } from "./socket.js";
+
+export { monotonicSeconds };
+
 /** @typedef {import("./types.js").Snapshot} Snapshot */
 /** @typedef {import("./types.js").Usage} Usage */
 /** @typedef {import("./types.js").State} State */
@@ -58,9 +62,6 @@ export class MeterError extends Error {
     this.code = code;
   }
 }
-
-/** The clock of `Snapshot.retryAt`, in seconds. */
-export const monotonicSeconds = () => (performance.timeOrigin + performance.now()) / 1000;
 
 /**
  * One recording session.
@@ -136,7 +137,7 @@ export class Recorder extends EventTarget {
       this.addEventListener("ended", (event) => reject(errorFrom(event)), { once: true });
     });
     const sessionOptions = { sessionId: this.sessionId, kind, metadata };
-    this.#call("start", { url: socketUrl(this.#options.url), options: sessionOptions });
+    this.#call("start", { url: socketUrl("/v1/record", this.#options.url), options: sessionOptions });
     if (this.#wanted ?? !this.#follows) this.#call("record");
     const message = `the meter did not answer within ${startTimeoutSeconds} seconds`;
     const timeout = setTimeout(
@@ -286,14 +287,6 @@ function startWorker() {
   const worker = new Worker(address, { type: "module" });
   worker.addEventListener("message", () => URL.revokeObjectURL(address), { once: true });
   return worker;
-}
-
-/** @param {string} [base] */
-function socketUrl(base) {
-  const url = new URL(base ?? new URL("/", import.meta.url), location.href);
-  url.protocol = url.protocol.replace("http", "ws");
-  if (url.pathname === "/") url.pathname = "/v1/record";
-  return url.href;
 }
 
 /** `crypto.randomUUID` is for secure contexts only. */

@@ -15,6 +15,7 @@
  * @property {number} period_start epoch seconds
  * @property {number} period_end epoch seconds
  * @property {"organization" | "member"} scope whose limit binds
+ * @property {number} overage_seconds seconds past the organization's limit that its plan bills
  *
  * @typedef {object} Snapshot
  * @property {State} state
@@ -28,6 +29,8 @@
  * @property {number} durableThrough
  * @property {number | null} retryAt when the next try to connect is due, on this clock
  * @property {Usage | null} usage
+ *
+ * @typedef {"idle" | "connecting" | "subscribed" | "connected" | "draining" | "waiting" | "away" | "ended"} WatchState
  *
  * @typedef {{ do: "token", request: number, refresh: boolean }} TokenNeeded ask for a token, then call `authorized`
  * @typedef {{ do: "open" }} Open open a socket

@@ -6,16 +6,23 @@
 
 import { MeterError, Recorder, monotonicSeconds } from "/client/minute-meter.js";
 import { LevelMeter } from "./level.js";
+import { TokenForm, element, showConnection, showEnding, showProblem } from "./page.js";
 import * as view from "./view.js";
-import { problemText } from "./words.js";
+import { WarningBanner } from "./warning-banner.js";
+import { endingText, problemText } from "./words.js";
 
-const { element } = view;
 const TOKEN_REASONS = new Set(["token_refused", "token_expired", "not_allowed"]);
 
-let token = takeTokenFromAddress();
+const tokens = new TokenForm((typed) => {
+  if (take?.going) return;
+  showProblem("");
+  view.showPhase("ready");
+  if (typed) element("record").focus();
+});
 /** @type {Take | null} */
 let take = null;
 const level = new LevelMeter(element("level"));
+const warnings = new WarningBanner();
 
 /** One recording: a microphone, a MediaRecorder and a meter. */
 class Take {
@@ -31,7 +38,7 @@ class Take {
   constructor(stream) {
     this.stream = stream;
     this.media = new MediaRecorder(stream);
-    this.meter = new Recorder({ token: () => token, kind: "recording" });
+    this.meter = new Recorder({ token: () => tokens.value, kind: "recording" });
     this.meter.attach(this.media);
     this.#followMedia();
     this.#followMeter();
@@ -66,8 +73,12 @@ class Take {
 
   /** Several times a second: countdowns. */
   refresh() {
-    view.showConnection(this.meter.snapshot);
-    if (this.#grace === null) return;
+    showConnection(this.meter.snapshot.state, this.meter.snapshot.retryAt);
+    if (this.#grace === null) {
+      const { usage, recordedSeconds } = this.meter.snapshot;
+      warnings.refresh(usage, this.going ? recordedSeconds : null);
+      return;
+    }
     const left = Math.ceil(this.#grace.at - monotonicSeconds());
     view.showStop(this.#grace.reason, Math.max(0, left));
     if (left <= 0) this.finish();
@@ -84,10 +95,13 @@ class Take {
 
   #followMeter() {
     this.#on("tick", (snapshot) => view.showSnapshot(snapshot));
-    this.#on("warning", (warning) => view.showWarning(warning));
+    this.#on("warning", (warning) => {
+      warnings.warn(warning);
+      this.refresh();
+    });
     this.#on("stop", ({ reason, graceSeconds }) => {
       this.#grace = { at: monotonicSeconds() + graceSeconds, reason };
-      element("warning-banner").hidden = true;
+      warnings.forget();
       this.refresh();
     });
     this.#on("ended", ({ reason, message }) => this.#ended(reason, message));
@@ -109,10 +123,10 @@ class Take {
   /** @param {string} reason @param {string} message */
   #ended(reason, message) {
     this.#grace = null;
-    view.showEnding(reason);
+    showEnding(reason, endingText(reason));
     element("stop-banner").hidden = true;
     if (reason !== "stopped" && this.phase !== "opening") {
-      view.showProblem(problemText(reason, message));
+      showProblem(problemText(reason, message));
     }
     if (this.media.state !== "inactive") this.finish();
     else if (this.phase === "finishing") this.#enter("done");
@@ -132,6 +146,7 @@ class Take {
 }
 
 async function record() {
+  warnings.forget();
   view.hideBanners();
   view.hideResult();
   view.showPhase("opening");
@@ -141,7 +156,7 @@ async function record() {
     await take.start();
   } catch (error) {
     const { reason, message } = describe(error);
-    view.showProblem(problemText(reason, message));
+    showProblem(problemText(reason, message));
     view.showPhase("ready");
     if (TOKEN_REASONS.has(reason)) askForToken();
   }
@@ -156,18 +171,9 @@ function describe(error) {
   return { reason: "unknown", message: String(error) };
 }
 
-/** A token in the fragment never reaches a server, and leaves the address bar at once. */
-function takeTokenFromAddress() {
-  const fragment = new URLSearchParams(location.hash.slice(1));
-  const found = fragment.get("token") ?? "";
-  if (found !== "") history.replaceState(null, "", location.pathname + location.search);
-  return found;
-}
-
 function askForToken() {
-  token = "";
-  view.showTokenForm(true);
-  element("token").focus();
+  tokens.ask();
+  element("record").disabled = true;
 }
 
 /** @param {Date} at @param {string} type */
@@ -179,27 +185,8 @@ function fileName(at, type) {
 element("record").addEventListener("click", () => void record());
 element("pause").addEventListener("click", () => take?.togglePause());
 element("stop").addEventListener("click", () => take?.finish());
-element("warning-dismiss").addEventListener("click", () => {
-  element("warning-banner").hidden = true;
-});
-element("token-form").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
-  event.preventDefault();
-  token = element("token").value.trim();
-  element("token").value = "";
-  view.showTokenForm(false);
-  view.showProblem("");
-  view.showPhase("ready");
-  element("record").focus();
-});
-addEventListener("hashchange", () => {
-  const found = takeTokenFromAddress();
-  if (found === "") return;
-  token = found;
-  view.showTokenForm(false);
-  if (!take?.going) view.showPhase("ready");
-});
 addEventListener("beforeunload", (event) => {
   if (take?.going) event.preventDefault();
 });
 setInterval(() => take?.refresh(), 250);
-if (token === "") askForToken();
+if (tokens.value === "") askForToken();

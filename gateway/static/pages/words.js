@@ -1,8 +1,19 @@
 /**
- * What the recorder's page says, in plain words. Pure.
+ * What the pages say, in plain words. Pure.
  *
  * @module
  */
+
+/** @type {Record<string, string>} */
+export const CONNECTIONS = {
+  idle: "Not connected",
+  connecting: "Connecting …",
+  subscribed: "Waiting for figures …",
+  connected: "Connected",
+  draining: "Moving to another gateway …",
+  waiting: "Reconnecting",
+  away: "Asleep",
+};
 
 /** @param {number} seconds @returns {string} `04:05`, and from an hour on `1:04:05` */
 export function clockText(seconds) {
@@ -33,6 +44,15 @@ export function warningText(kind, value) {
   if (kind === "remaining_minutes") return `${countText(value, "minute")} of recording left this month.`;
   return `${value} % of this month’s recording time is used.`;
 }
+
+/** @param {{ kind: string, value: number }} warning @param {import("/client/types.js").Usage} usage @returns {boolean} whether it is still so */
+export function stillHolds({ kind, value }, usage) {
+  const { used_seconds: used, limit_seconds: limit, remaining_seconds: left } = usage;
+  if (limit === null || left === null) return false;
+  return kind === "remaining_minutes" ? left <= value * 60 : used * 100 >= value * limit;
+}
+
+export const LAST_MINUTE = "The last minute of this month’s recording time is running.";
 
 /** @type {Record<string, string>} */
 const STOPS = {
@@ -88,8 +108,38 @@ export function problemText(reason, message) {
   return PROBLEMS[reason] ?? `Recording isn’t possible: ${message || reason}`;
 }
 
-/** @param {number} start @param {number} end epoch seconds */
+/** @param {number} left seconds @param {string} scope whose limit binds */
+export function limitText(left, scope) {
+  const whose = scope === "member" ? "Your own limit" : "Your organization’s limit";
+  return `${left > 0 ? amountText(left) : "Nothing"} left. ${whose}`;
+}
+
+/** @param {number} seconds past the limit */
+export function overageText(seconds) {
+  return `Besides, ${amountText(seconds)} past the limit, billed as overage.`;
+}
+
+/**
+ * A period's first and last day, of the calendar that it was made by: it starts and ends at midnight there.
+ *
+ * @param {number} start epoch seconds
+ * @param {number} end epoch seconds
+ */
 export function periodText(start, end) {
-  const format = new Intl.DateTimeFormat("en", { day: "numeric", month: "long", timeZone: "UTC" });
-  return format.formatRange(start * 1000, (end - 1) * 1000);
+  return dayFormat.formatRange(midnightInUtc(start) * 1000, (midnightInUtc(end) - 1) * 1000);
+}
+
+/** @param {string} day `2026-11-21` @returns {string} `November 21` */
+export const dayText = (day) => dayFormat.format(new Date(day));
+
+const dayFormat = new Intl.DateTimeFormat("en", { day: "numeric", month: "long", timeZone: "UTC" });
+
+const DAY_SECONDS = 86_400;
+/** Clocks are at most 10 hours behind UTC where people record much, and 14 ahead. */
+const MOST_BEHIND_SECONDS = 36_000;
+
+/** The midnight in UTC of the day that begins somewhere. @param {number} midnight there, in epoch seconds */
+function midnightInUtc(midnight) {
+  const behind = midnight % DAY_SECONDS;
+  return behind <= MOST_BEHIND_SECONDS ? midnight - behind : midnight - behind + DAY_SECONDS;
 }
