@@ -2,8 +2,9 @@
 
 The same questions at 1 and at 20 million rows, made by SQL without the triggers, and the kept
 figures after them in one statement each: sessions of an hour, of 200 organizations with 20 users
-each, spread evenly over eleven months. So the account that is asked for has 20 times the rows, too.
-Through the Python faces that the HTTP routes use, one question at a time, 200 times each.
+each, spread evenly over eleven months. So the account that is asked for has 20 times the rows, too;
+and its user an hour on every day in either case, as a month's answer has a line a day. Through the
+Python faces that the HTTP routes use, one question at a time, 200 times each.
 """
 
 import asyncio
@@ -93,6 +94,7 @@ async def _fill(database_url: str, rows: int) -> None:
                 users=USERS,
             )
         )
+        await connection.execute(_EVERY_DAY.format(days=DAYS), ORGANIZATION, USER)
         for statement in _KEPT:
             await connection.execute(statement)
         await connection.execute("RESET session_replication_role")
@@ -118,6 +120,17 @@ FROM (
     FROM generate_series(0, {sessions} - 1) AS number
     CROSS JOIN generate_series(0, {minutes} - 1) AS minute
 ) AS made
+"""
+
+_EVERY_DAY = """
+INSERT INTO usage_tracking
+    (session_id, organization_id, user_id, minute_timestamp, seconds_mask)
+SELECT
+    md5('day ' || day)::uuid, $1, $2,
+    date_trunc('day', now()) - day * interval '1 day' + minute * interval '1 minute',
+    (1::bigint << 60) - 1
+FROM generate_series(1, {days} - 1) AS day
+CROSS JOIN generate_series(0, 59) AS minute
 """
 
 _KEPT = (
