@@ -1,36 +1,26 @@
 """`/api/admin/sessions`: operators' requests about live sessions."""
 
-from collections.abc import Awaitable
-from http import HTTPStatus
-from typing import TypeVar
 from uuid import UUID
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from gateway.bearer import authenticate
+from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Tag
 from gateway.operators import Operators
-from gateway.problems import Problem, ProblemCode, unavailable
-from gateway.tokens import Verifier
+from gateway.problems import Problem, ProblemCode, refuse
 from meter.ledger.listing import DEFAULT_PAGE
-from meter.ledger.types import LedgerUnavailable, StorageUnavailable
 from meter.ops_messages import (
     Cursor,
     EndedSession,
     OrganizationId,
     PageSize,
     SessionList,
-    encode_body,
     ended,
     page_request,
     session_list,
 )
 
 SCOPES = ("admin",)
-
-Result = TypeVar("Result")
+PATH = "/api/admin/sessions"
 
 
 class PageQuery(msgspec.Struct, frozen=True):
@@ -41,60 +31,73 @@ class PageQuery(msgspec.Struct, frozen=True):
     cursor: Cursor | None = None
 
 
+class SessionParams(msgspec.Struct, frozen=True):
+    """Which session."""
+
+    session_id: str
+
+
 class AdminSessions:
     """Listing live sessions, and ending one."""
 
-    def __init__(self, operators: Operators, verifier: Verifier) -> None:
+    def __init__(self, operators: Operators) -> None:
         self._operators = operators
-        self._verifier = verifier
 
-    def routes(self) -> list[Route]:
-        """Where it is asked."""
-        path = "/api/admin/sessions"
+    def operations(self) -> list[AnyOperation]:
+        """The table's entries."""
         return [
-            Route(path, self._list, methods=["GET"]),
-            Route(path + "/{session_id}/stop", self._stop, methods=["POST"]),
+            Operation(
+                method="GET",
+                path=PATH,
+                name="listSessions",
+                tag=Tag.SESSIONS,
+                summary="Live sessions, those that began last first",
+                scopes=SCOPES,
+                handler=self.list,
+                params=PageQuery,
+                body=Nothing,
+                answer=SessionList,
+                needs=Needs.NOTHING,
+            ),
+            Operation(
+                method="POST",
+                path=PATH + "/{session_id}/stop",
+                name="stopSession",
+                tag=Tag.SESSIONS,
+                summary="End a session",
+                scopes=SCOPES,
+                handler=self.stop,
+                params=SessionParams,
+                body=Nothing,
+                answer=EndedSession,
+                needs=Needs.NOTHING,
+                problems=(ProblemCode.SESSION_NOT_FOUND,),
+            ),
         ]
 
-    async def _list(self, request: Request) -> Response:
-        await authenticate(request, self._verifier, SCOPES)
+    async def list(self, call: Call[PageQuery, Nothing]) -> SessionList:
+        """Out of the ledger. With an organization, only its own."""
+        query = call.params
         try:
-            query = msgspec.convert(dict(request.query_params), PageQuery, strict=False)
             wanted = page_request(query.organization_id, query.limit, query.cursor)
-        except ValueError as error:  # msgspec's too
-            raise Problem(
-                HTTPStatus.BAD_REQUEST, ProblemCode.BAD_REQUEST, f"the query is wrong: {error}"
-            ) from None
-        page = await _now(self._operators.page(wanted))
-        census = await _now(self._operators.census()) if wanted.organization_id is None else None
-        return _answer(session_list(SessionList, wanted, page, census))
+        except ValueError as error:
+            raise refuse(ProblemCode.BAD_REQUEST, f"the query is wrong: {error}") from None
+        page = await self._operators.page(wanted)
+        census = await self._operators.census() if wanted.organization_id is None else None
+        return session_list(SessionList, wanted, page, census)
 
-    async def _stop(self, request: Request) -> Response:
-        operator = await authenticate(request, self._verifier, SCOPES)
+    async def stop(self, call: Call[SessionParams, Nothing]) -> EndedSession:
+        """Nothing is counted in it any more, and its recorder is closed within 2 seconds. One that
+        has ended stays as it is."""
         try:
-            session_id = str(UUID(request.path_params["session_id"]))
+            session_id = str(UUID(call.params.session_id))
         except ValueError:
             raise _not_found() from None
-        state = await _now(self._operators.stop(session_id, operator))
+        state = await self._operators.stop(session_id, call.identity)
         if state is None:
             raise _not_found()
-        return _answer(ended(EndedSession, state))
-
-
-async def _now(asked: Awaitable[Result]) -> Result:
-    try:
-        return await asked
-    except (LedgerUnavailable, StorageUnavailable):
-        raise unavailable() from None
+        return ended(EndedSession, state)
 
 
 def _not_found() -> Problem:
-    return Problem(
-        HTTPStatus.NOT_FOUND, ProblemCode.SESSION_NOT_FOUND, "there is no session of this id"
-    )
-
-
-def _answer(body: SessionList | EndedSession) -> Response:
-    return Response(
-        encode_body(body), media_type="application/json", headers={"cache-control": "no-store"}
-    )
+    return refuse(ProblemCode.SESSION_NOT_FOUND, "there is no session of this id")

@@ -20,7 +20,12 @@ logger = logging.getLogger(__name__)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 REQUEST_HEADERS = ("Authorization", "Idempotency-Key")
 # Scripts of other origins may read these of an answer, beside its body and content type.
-RESPONSE_HEADERS = ("Retry-After", "WWW-Authenticate")
+RESPONSE_HEADERS = (
+    "Content-Disposition",
+    "Idempotency-Replayed",
+    "Retry-After",
+    "WWW-Authenticate",
+)
 PREFLIGHT_SECONDS = 600
 
 _PROBLEMS = {

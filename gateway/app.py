@@ -2,21 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from gateway.admin_sessions import AdminSessions
 from gateway.api import answer_http_error, api_middleware
 from gateway.check_limit import LimitChecker
 from gateway.counter import Counter
+from gateway.health import Health
+from gateway.http.books import Store
+from gateway.http.table import Api
+from gateway.http.tracking import MinuteTracker
 from gateway.jwks import RemoteKeys
 from gateway.metrics import Metrics
 from gateway.opener import Opener
@@ -32,12 +33,11 @@ from gateway.upgrade import upgrade_protocol
 from gateway.usage_socket import Dashboards
 from gateway.watchers import Watchers
 from meter.ledger.driver import Ledger
-from meter.ledger.types import LedgerUnavailable, Storage, StorageUnavailable
+from meter.ledger.types import Storage
 from meter.messages import MAX_FRAME_BYTES
 
 logger = logging.getLogger(__name__)
 
-READY_TIMEOUT_SECONDS = 2.0
 # What was heard before the end is counted, if the ledger takes it in this time.
 SETTLE_SECONDS = 2.0
 
@@ -50,6 +50,7 @@ class Parts:
     storage: Storage
     metrics: Metrics
     counter: Counter
+    health: Health
     context: RecordContext
     recorders: Recorders
     watchers: Watchers
@@ -58,14 +59,14 @@ class Parts:
     operators: Operators
     operator_pages: OperatorPages
     operator_sockets: OperatorSockets
+    api: Api
 
 
-def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage) -> Parts:
+def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage, store: Store) -> Parts:
     """Wire a gateway's parts together."""
     metrics = Metrics()
-    counter = Counter(
-        ledger, storage, metrics, settings.batch_seconds, settings.stop_wait_seconds
-    )
+    counter = Counter(ledger, storage, metrics, settings.batch_seconds, settings.stop_wait_seconds)
+    metrics.undurable.set_function(counter.undurable_seconds)
     context = RecordContext(
         counter=counter,
         verifier=_verifier(settings),
@@ -79,19 +80,35 @@ def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage) -> 
     watchers = Watchers(ledger, opener)
     operators = Operators(ledger, storage)
     operator_pages = OperatorPages(operators)
+    limit_checker = LimitChecker(ledger, opener)
     return Parts(
         ledger=ledger,
         storage=storage,
         metrics=metrics,
         counter=counter,
+        health=Health(
+            ledger=ledger,
+            storage=storage,
+            metrics=metrics,
+            keys=context.verifier.remote_keys,
+            is_draining=lambda: context.draining,
+            behind_after_seconds=settings.behind_after_seconds,
+        ),
         context=context,
         recorders=Recorders(context),
         watchers=watchers,
         dashboards=Dashboards(context, watchers),
-        limit_checker=LimitChecker(ledger, opener, context.verifier),
+        limit_checker=limit_checker,
         operators=operators,
         operator_pages=operator_pages,
         operator_sockets=OperatorSockets(context, operators, operator_pages),
+        api=Api(
+            context.verifier,
+            store,
+            limit_checker,
+            MinuteTracker(ledger, storage, opener),
+            operators,
+        ),
     )
 
 
@@ -153,13 +170,10 @@ def build_app(parts: Parts) -> Starlette:
                 task.cancel()
 
     routes: list[BaseRoute] = [
-        Route("/healthz", _healthz),
-        Route("/readyz", _readyz(parts)),
-        Route("/metrics", _metrics(parts)),
+        *parts.health.routes(),
         parts.dashboards.route(),
-        parts.limit_checker.route(),
         parts.operator_sockets.route(),
-        *AdminSessions(parts.operators, parts.context.verifier).routes(),
+        *parts.api.routes(),
         *page_routes,
     ]
     return Starlette(
@@ -179,42 +193,3 @@ async def _ticks(parts: Parts) -> None:
             parts.operator_sockets.tick()
         except Exception:
             logger.exception("a connection's tick failed")
-
-
-async def _healthz(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
-
-
-def _metrics(parts: Parts) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(_: Request) -> Response:
-        return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
-
-    return endpoint
-
-
-def _readyz(parts: Parts) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(_: Request) -> Response:
-        ledger, storage = await asyncio.gather(
-            _state(parts.ledger.ping), _state(parts.storage.ping)
-        )
-        checks = {
-            "gateway": "draining" if parts.context.draining else "ok",
-            "redis": ledger,
-            "postgres": storage,
-        }
-        if (keys := parts.context.verifier.remote_keys) is not None:
-            checks["jwks"] = "ok" if keys.available else "unavailable"
-        ready = all(state == "ok" for state in checks.values())
-        body = {"status": "ready" if ready else "not_ready", "checks": checks}
-        return JSONResponse(body, 200 if ready else 503)
-
-    return endpoint
-
-
-async def _state(ping: Callable[[], Awaitable[None]]) -> str:
-    try:
-        async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-            await ping()
-    except (LedgerUnavailable, StorageUnavailable, TimeoutError) as error:
-        return f"unavailable: {type(error).__name__}"
-    return "ok"

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from gateway.app import Parts, build_parts, server_config
 from gateway.settings import GatewaySettings
 from meter.ledger.driver import Ledger
+from persistence.books import PostgresStore
 from persistence.settings import describe
 from persistence.storage import PostgresStorage
 
@@ -72,6 +73,8 @@ def run() -> None:
 
 def _server(settings: GatewaySettings) -> tuple[uvicorn.Config, Parts]:
     ledger = Ledger.connect(settings.redis_url.get_secret_value(), settings.rules)
-    storage = PostgresStorage(settings.database_url.get_secret_value())
-    parts = build_parts(settings, ledger, storage)
+    database_url = settings.database_url.get_secret_value()
+    parts = build_parts(
+        settings, ledger, PostgresStorage(database_url), PostgresStore(database_url)
+    )
     return server_config(parts, settings.host, settings.port), parts

@@ -21,8 +21,51 @@ class ProblemCode(StrEnum):
     NOT_FOUND = "not_found"
     SESSION_NOT_FOUND = "session_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    LIMIT_REACHED = "limit_reached"
+    TOO_MANY_SESSIONS = "too_many_sessions"
+    SESSION_ENDED = "session_ended"
+    SESSION_TOO_LONG = "session_too_long"
+    MINUTE_IN_FUTURE = "minute_in_future"
+    MINUTE_TOO_LATE = "minute_too_late"
+    CONFLICT = "conflict"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    IDEMPOTENCY_KEY_IN_USE = "idempotency_key_in_use"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    INVALID_BODY = "invalid_body"
+    INVALID_VALUE = "invalid_value"
+    TOO_MANY_REQUESTS = "too_many_requests"
     INTERNAL_ERROR = "internal_error"
     STORAGE_UNAVAILABLE = "storage_unavailable"
+
+
+STATUS_OF: dict[ProblemCode, HTTPStatus] = {
+    ProblemCode.TOKEN_MISSING: HTTPStatus.UNAUTHORIZED,
+    ProblemCode.TOKEN_EXPIRED: HTTPStatus.UNAUTHORIZED,
+    ProblemCode.TOKEN_REFUSED: HTTPStatus.UNAUTHORIZED,
+    ProblemCode.NOT_ALLOWED: HTTPStatus.FORBIDDEN,
+    ProblemCode.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
+    ProblemCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    ProblemCode.SESSION_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    ProblemCode.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+    ProblemCode.LIMIT_REACHED: HTTPStatus.FORBIDDEN,
+    ProblemCode.TOO_MANY_SESSIONS: HTTPStatus.CONFLICT,
+    ProblemCode.SESSION_ENDED: HTTPStatus.CONFLICT,
+    ProblemCode.SESSION_TOO_LONG: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ProblemCode.MINUTE_IN_FUTURE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ProblemCode.MINUTE_TOO_LATE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ProblemCode.CONFLICT: HTTPStatus.CONFLICT,
+    ProblemCode.IDEMPOTENCY_KEY_REUSED: HTTPStatus.CONFLICT,
+    ProblemCode.IDEMPOTENCY_KEY_IN_USE: HTTPStatus.CONFLICT,
+    ProblemCode.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ProblemCode.UNSUPPORTED_MEDIA_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    ProblemCode.INVALID_BODY: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ProblemCode.INVALID_VALUE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ProblemCode.TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS,
+    ProblemCode.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+    ProblemCode.STORAGE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The status that a problem of each code has."""
 
 
 class Problem(Exception):
@@ -54,6 +97,11 @@ class Problem(Exception):
         return JSONResponse(
             body, self.status.value, headers=headers, media_type="application/problem+json"
         )
+
+
+def refuse(code: ProblemCode, detail: str, headers: Mapping[str, str] | None = None) -> Problem:
+    """A problem with the status that its code has."""
+    return Problem(STATUS_OF[code], code, detail, headers)
 
 
 def unavailable() -> Problem:

@@ -295,3 +295,30 @@ class Analytics(Struct, frozen=True):
     top_organizations: tuple[TopOrganization, ...]
     plans: tuple[PlanUsage, ...]
     features: tuple[FeatureAdoption, ...]
+
+
+class PowerUser(Struct, frozen=True):
+    """What somebody recorded since a day, and on how many days."""
+
+    user_id: str
+    seconds: int
+    days_active: int
+    last_day: date
+
+
+class DroppedOffUser(Struct, frozen=True):
+    """Somebody who recorded `seconds` in all, the last time `idle` days ago."""
+
+    user_id: str
+    last_day: date
+    idle: int
+    seconds: int
+
+
+class Activity(Struct, frozen=True):
+    """Who recorded most since a day, and who no more for `idle_days`; the most comes first."""
+
+    since: date
+    idle_days: int
+    power_users: tuple[PowerUser, ...]
+    dropped_off: tuple[DroppedOffUser, ...]

@@ -6,6 +6,8 @@ UNLIMITED = -1  # a limit in seconds, or another bound, that there isn't
 
 SECONDS_A_MINUTE = 60
 SECONDS_AN_HOUR = 3600
+# More than a number of whole seconds can have, but for zeros; a ratio of more is a huge number.
+MAX_DECIMALS = 100
 MAX_LIMIT_SECONDS = 10**9 * SECONDS_AN_HOUR  # as the database's columns have it
 
 
@@ -30,6 +32,9 @@ def limit_seconds(text: str, unit_seconds: int) -> int:
         raise BadLimit(text, "below zero; without one, an account is unlimited")
     if amount > MAX_LIMIT_SECONDS // unit_seconds:
         raise BadLimit(text, f"more than {MAX_LIMIT_SECONDS // unit_seconds}")
+    exponent = amount.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -MAX_DECIMALS:
+        raise BadLimit(text, f"more than {MAX_DECIMALS} decimals")
     # As a ratio: exact, however many digits there are.
     numerator, denominator = amount.as_integer_ratio()
     seconds, rest = divmod(numerator * unit_seconds, denominator)

@@ -4,6 +4,7 @@ Pure.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 MINUTE_MASK = (1 << 60) - 1
 
@@ -77,16 +78,25 @@ class SecondSet:
             self._floor = first
         self._mask |= mask_of(first - self._floor, last - self._floor)
 
-    def take(self) -> tuple[Range, ...]:
-        """Empty the set; gives what was in it, as ascending inclusive ranges."""
-        ranges = self.ranges()
-        self._mask = 0
+    def take(self, most: int) -> tuple[Range, ...]:
+        """Remove the lowest seconds, as `most` ascending inclusive ranges at the most."""
+        ranges = self.ranges(most)
+        if ranges:
+            self.discard_through(ranges[-1][1])
         return ranges
+
+    def clear(self) -> None:
+        """Remove all."""
+        self._mask = 0
 
     def merge(self, other: "SecondSet") -> None:
         """Add all of `other`."""
-        for first, last in other.ranges():
-            self.add(first, last)
+        if not self._mask:
+            self._floor, self._mask = other._floor, other._mask
+        elif other._mask:
+            floor = min(self._floor, other._floor)
+            self._mask = self._mask << self._floor - floor | other._mask << other._floor - floor
+            self._floor = floor
 
     def discard_through(self, last: int) -> None:
         """Remove the seconds up to `last`, inclusive."""
@@ -98,9 +108,13 @@ class SecondSet:
         """The lowest second of a set that isn't empty."""
         return self._floor + (self._mask & -self._mask).bit_length() - 1
 
-    def ranges(self) -> tuple[Range, ...]:
-        """Ascending inclusive ranges."""
+    def highest(self) -> int:
+        """The highest second; -1 of an empty set."""
+        return self._floor + self._mask.bit_length() - 1 if self._mask else -1
+
+    def ranges(self, most: int | None = None) -> tuple[Range, ...]:
+        """Ascending inclusive ranges; the lowest `most` of them."""
         mask = self._mask
         if mask & (mask + 1) == 0:  # one run from the floor on, or nothing: a live session's usual
             return ((self._floor, self._floor + mask.bit_length() - 1),) if mask else ()
-        return tuple(ranges_of(mask, self._floor))
+        return tuple(islice(ranges_of(mask, self._floor), most))

@@ -99,8 +99,3 @@ _encoder = msgspec.json.Encoder()
 def encode(message: UsageState | ServerMessage) -> str:
     """One text frame."""
     return _encoder.encode(message).decode()
-
-
-def encode_check(check: LimitCheck) -> bytes:
-    """A response's body."""
-    return _encoder.encode(check)

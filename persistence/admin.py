@@ -4,6 +4,7 @@ from datetime import date, datetime
 
 from meter.admin_messages import (
     AccountLimit,
+    Activity,
     Adjustment,
     Analytics,
     Member,
@@ -134,6 +135,10 @@ class AdminBooks(Rows):
             reason,
             author,
         )
+
+    async def activity(self, since: date, idle_days: int, most: int) -> Activity:
+        """Who recorded most since a day, and who no more for so many days."""
+        return await self.one(Activity, "ask_activity", since, idle_days, most)
 
     async def analytics(self, first: date, last: date, organization_id: str | None) -> Analytics:
         """What was used from one day to another."""

@@ -49,7 +49,7 @@ LIBRARY = "\n".join(
     )
     if part.name.endswith(".lua")
 )
-LIBRARY_REVISION = 4  # `mm1_revision` of LIBRARY
+LIBRARY_REVISION = 5  # `mm1_revision` of LIBRARY
 
 MAX_CONNECTIONS = 40
 

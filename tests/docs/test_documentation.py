@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from gateway.http.operations import AnyOperation
 from gateway.problems import ProblemCode
 from gateway.settings import GatewaySettings
 from meter.codes import CloseCode, ErrorCode
@@ -13,6 +14,7 @@ from meter.messages import Ack, Started
 from meter.ops_messages import EndedSession, SessionList, SessionRow
 from meter.usage_messages import LimitCheck, LiveSession, UsageState
 from persistence.settings import FlusherSettings, MigrateSettings
+from tests.http.described import described_operations
 
 PROJECT = Path(__file__).parents[2]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -20,6 +22,8 @@ RUNNING = (PROJECT / "docs" / "running.md").read_text()
 PROTOCOL = (PROJECT / "docs" / "recorder-protocol.md").read_text()
 DASHBOARDS = (PROJECT / "docs" / "dashboards.md").read_text()
 OPERATORS = (PROJECT / "docs" / "operators.md").read_text()
+HTTP_API = (PROJECT / "docs" / "http-api.md").read_text()
+OPERATIONS = described_operations()
 
 
 def settings_table() -> dict[str, str]:
@@ -80,7 +84,13 @@ def test_every_field_that_an_operator_gets_is_documented(
 
 @pytest.mark.parametrize("code", list(ProblemCode))
 def test_every_problem_code_is_documented(code: ProblemCode) -> None:
-    assert f"`{code.value}`" in DASHBOARDS
+    assert f"`{code.value}`" in HTTP_API
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_every_operation_is_documented(operation: AnyOperation) -> None:
+    method = "GET" if operation.name.startswith("post") else operation.method
+    assert f"`{method} {operation.path}`" in HTTP_API
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -37,6 +37,8 @@ def test_any_whole_number_of_minutes_is_exact(minutes: int) -> None:
         ("0.0001", "whole seconds"),
         ("0.3333333333333333333333333333333333", "whole seconds"),
         ("1e12", "more than"),
+        ("1e-999999999", "decimals"),
+        ("0." + "0" * 5000 + "1", "decimals"),
     ],
 )
 def test_what_is_no_limit_is_refused_and_said_why(text: str, why: str) -> None:

@@ -110,6 +110,7 @@ def test_a_second_set_holds_what_a_set_of_integers_would(
         assert _members(subject.ranges()) == sorted(expected)
         assert len(subject) == len(expected)
         assert bool(subject) == bool(expected)
+        assert subject.highest() == max(expected, default=-1)
         if expected:
             assert subject.lowest() == min(expected)
 
@@ -127,6 +128,31 @@ def test_merging_is_the_union_and_leaves_the_other_as_it_was(
     left.merge(right)
     assert _members(left.ranges()) == expected
     assert right.ranges() == before
+
+
+@given(adds=steps, most=st.integers(1, 4))
+def test_ranges_are_taken_from_the_lowest_on_and_none_twice(
+    adds: list[tuple[str, int, int]], most: int
+) -> None:
+    subject = SecondSet()
+    for _, at, length in adds:
+        subject.add(at, at + length)
+    expected, taken = subject.ranges(), list[tuple[int, int]]()
+    while subject:
+        part = subject.take(most)
+        assert 1 <= len(part) <= most
+        taken += part
+    assert tuple(taken) == expected
+    assert subject.take(most) == ()
+
+
+def test_a_set_that_was_cleared_is_empty_and_takes_what_comes() -> None:
+    subject = SecondSet()
+    subject.add(5, 9)
+    subject.clear()
+    assert not subject
+    subject.add(2, 3)
+    assert subject.ranges() == ((2, 3),)
 
 
 def test_a_second_below_the_floor_is_kept_beside_the_ones_above_it() -> None:

@@ -1,9 +1,7 @@
 -- Counting ------------------------------------------------------------------------------------
 
--- Notes that a second is counted now: the session's figures, and its minute as not durable.
-local function note_new(session, n, tally)
-  tally.new = tally.new + 1
-  session.highest = max(session.highest, n)
+-- Notes the minute of a second that is counted now as not durable.
+local function note_minute(session, n, tally)
   local minute = floor((session.origin + n) / 60)
   if minute ~= session.marked then
     session.marked = minute
@@ -14,50 +12,92 @@ local function note_new(session, n, tally)
   end
 end
 
--- Whether a second counts for which there is no room: where the plan bills the grace after a stop,
--- it is the seconds from the first such one on.
-local function is_in_grace(session, n, terms)
-  if terms.grace == 0 then return false end
+-- Notes that the seconds from first to last, less than a minute, are counted now.
+local function note_new(session, first, last, tally)
+  tally.new = tally.new + length(first, last)
+  session.highest = max(session.highest, last)
+  note_minute(session, first, tally)
+  if last > first then note_minute(session, last, tally) end
+end
+
+-- The first and last second that count though there is no room for them: where the plan bills the
+-- grace after a stop, those from the first such one on, n if there was none yet.
+local function grace_of(session, n, terms)
+  if terms.grace == 0 then return 0, -1 end
   local from = session.grace_from or tonumber(call('HGET', session.key, 'f'))
   if not from then
     from = n
     call('HSET', session.key, 'f', n)
   end
   session.grace_from = from
-  return n >= from and n < from + terms.grace
+  return from, from + terms.grace - 1
 end
 
 local function count_one(session, n, left, terms, tally)
   if left > 0 then
-    if call('SETBIT', session.bits, n, 1) == 0 then note_new(session, n, tally) end
+    if call('SETBIT', session.bits, n, 1) == 0 then note_new(session, n, n, tally) end
   elseif call('GETBIT', session.bits, n) == 0 then
-    if is_in_grace(session, n, terms) then
+    local from, to = grace_of(session, n, terms)
+    if n >= from and n <= to then
       call('SETBIT', session.bits, n, 1)
-      note_new(session, n, tally)
+      note_new(session, n, n, tally)
     else
       tally.over = tally.over + 1
     end
   end
 end
 
-local function count_many(session, first, last, left, terms, tally)
-  local from, before, bytes = floor(first / 8), tally.new, {}
+-- Counts those of a byte from first to last that are not counted. Gives the byte, and the first
+-- second for which there was no room.
+local function fill_byte(session, byte, first, last, left, tally)
+  if byte == 0 and length(first, last) == 8 and left >= 8 then
+    note_new(session, first, last, tally)
+    return 255
+  end
+  for n = first, last do
+    if not has(byte, weight_of(n)) then
+      if left <= 0 then return byte, n end
+      left, byte = left - 1, byte + weight_of(n)
+      note_new(session, n, n, tally)
+    end
+  end
+  return byte
+end
+
+-- Counts those from first to last that are not counted, as many as are left. Gives the first
+-- second for which there was no room.
+local function fill(session, first, last, left, tally)
+  local from, before, bytes, stuck = floor(first / 8), tally.new, {}, nil
   local present = call('GETRANGE', session.bits, from, floor(last / 8))
   for at = from, floor(last / 8) do
     local byte = string.byte(present, at - from + 1) or 0
-    for n = max(first, at * 8), min(last, at * 8 + 7) do
-      if not has(byte, weight_of(n)) then
-        if left > 0 or is_in_grace(session, n, terms) then
-          left, byte = left - 1, byte + weight_of(n)
-          note_new(session, n, tally)
-        else
-          tally.over = tally.over + 1
-        end
-      end
+    if byte < 255 then
+      byte, stuck = fill_byte(session, byte, max(first, at * 8), min(last, at * 8 + 7),
+        left - (tally.new - before), tally)
     end
     bytes[#bytes + 1] = string.char(byte)
+    if stuck then break end
   end
   if tally.new > before then call('SETRANGE', session.bits, from, table.concat(bytes)) end
+  return stuck
+end
+
+-- Begins where the first second is missing, and ends where there is no room: what is counted, or
+-- refused, again and again costs next to nothing, be it a day.
+local function count_many(session, first, last, left, terms, tally)
+  local missing = length(first, last) - call('BITCOUNT', session.bits, first, last, 'BIT')
+  if missing == 0 then return end
+  local before, hole = tally.new, call('BITPOS', session.bits, 0, first, last, 'BIT')
+  -- No hole in the bitmap: they are missing past its end.
+  if hole < first then hole = last - missing + 1 end
+  local stuck = hole
+  if left > 0 then stuck = fill(session, hole, last, left, tally) end
+  if stuck then
+    local from, to = grace_of(session, stuck, terms)
+    from, to = max(from, stuck), min(to, last)
+    if from <= to then fill(session, from, to, math.huge, tally) end
+  end
+  tally.over = tally.over + missing - (tally.new - before)
 end
 
 -- Counts the seconds of a part, all in one period, as far as there is room.

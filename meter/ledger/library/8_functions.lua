@@ -1,6 +1,6 @@
 -- What is called ------------------------------------------------------------------------------
 
-redis.register_function('mm1_revision', function() return 4 end)
+redis.register_function('mm1_revision', function() return 5 end)
 redis.register_function('mm1_open', open)
 redis.register_function('mm1_count', count)
 redis.register_function('mm1_close', close)

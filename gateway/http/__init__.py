@@ -1,0 +1,1 @@
+"""The JSON API: one table of operations, which serves requests and describes itself."""

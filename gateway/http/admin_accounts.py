@@ -1,0 +1,269 @@
+"""`/api/admin/organizations`: accounts, their members and limits, for operators."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Tag
+from gateway.http.paging import PageParams, page
+from gateway.problems import Problem, ProblemCode, refuse
+from meter.account_messages import Text
+from meter.admin_messages import (
+    AccountLimit,
+    LimitChange,
+    Member,
+    MemberChange,
+    NewOrganization,
+    Organization,
+    OrganizationChange,
+    Page,
+)
+
+SCOPES = ("admin",)
+ORGANIZATIONS = "/api/admin/organizations"
+ONE = ORGANIZATIONS + "/{organization_id}"
+
+
+class OrganizationParams(msgspec.Struct, frozen=True):
+    """Which organization."""
+
+    organization_id: Text
+
+
+class MembersParams(PageParams, frozen=True, kw_only=True):
+    """Which organization, and which part of its members."""
+
+    organization_id: Text
+
+
+class MemberParams(msgspec.Struct, frozen=True):
+    """Which member."""
+
+    organization_id: Text
+    user_id: Text
+
+
+class LimitParams(msgspec.Struct, frozen=True):
+    """Whose limit: the organization's, or with a user a member's."""
+
+    organization_id: Text
+    user_id: Text | None = None
+
+
+def operations() -> list[AnyOperation]:
+    """The table's entries."""
+    return [*_organizations(), *_members(), *_limits()]
+
+
+def _organizations() -> list[AnyOperation]:
+    return [
+        Operation(
+            method="GET",
+            path=ORGANIZATIONS,
+            name="listOrganizations",
+            tag=Tag.ACCOUNTS,
+            summary="Organizations by id",
+            scopes=SCOPES,
+            handler=list_organizations,
+            params=PageParams,
+            body=Nothing,
+            answer=Page[Organization],
+        ),
+        Operation(
+            method="POST",
+            path=ORGANIZATIONS,
+            name="createOrganization",
+            tag=Tag.ACCOUNTS,
+            summary="Make an organization",
+            scopes=SCOPES,
+            handler=create_organization,
+            params=Nothing,
+            body=NewOrganization,
+            answer=Organization,
+            needs=Needs.WRITE,
+            status=HTTPStatus.CREATED,
+            problems=(ProblemCode.CONFLICT,),
+        ),
+        Operation(
+            method="GET",
+            path=ONE,
+            name="getOrganization",
+            tag=Tag.ACCOUNTS,
+            summary="An organization",
+            scopes=SCOPES,
+            handler=get_organization,
+            params=OrganizationParams,
+            body=Nothing,
+            answer=Organization,
+        ),
+        Operation(
+            method="PATCH",
+            path=ONE,
+            name="changeOrganization",
+            tag=Tag.ACCOUNTS,
+            summary="Change an organization",
+            scopes=SCOPES,
+            handler=change_organization,
+            params=OrganizationParams,
+            body=OrganizationChange,
+            answer=Organization,
+            needs=Needs.WRITE,
+        ),
+    ]
+
+
+def _members() -> list[AnyOperation]:
+    path = ONE + "/members"
+    return [
+        Operation(
+            method="GET",
+            path=path,
+            name="listMembers",
+            tag=Tag.ACCOUNTS,
+            summary="An organization's members by user",
+            scopes=SCOPES,
+            handler=list_members,
+            params=MembersParams,
+            body=Nothing,
+            answer=Page[Member],
+        ),
+        Operation(
+            method="PUT",
+            path=path + "/{user_id}",
+            name="putMember",
+            tag=Tag.ACCOUNTS,
+            summary="Make a member, or set the limit of one",
+            scopes=SCOPES,
+            handler=put_member,
+            params=MemberParams,
+            body=MemberChange,
+            answer=Member,
+            needs=Needs.WRITE,
+        ),
+        Operation(
+            method="DELETE",
+            path=path + "/{user_id}",
+            name="removeMember",
+            tag=Tag.ACCOUNTS,
+            summary="Remove a member",
+            scopes=SCOPES,
+            handler=remove_member,
+            params=MemberParams,
+            body=Nothing,
+            answer=Nothing,
+            needs=Needs.WRITE,
+            status=HTTPStatus.NO_CONTENT,
+        ),
+    ]
+
+
+def _limits() -> list[AnyOperation]:
+    return [
+        Operation(
+            method="GET",
+            path=ONE + "/limits",
+            name="getLimit",
+            tag=Tag.ACCOUNTS,
+            summary="A limit, and what was used of it",
+            scopes=SCOPES,
+            handler=get_limit,
+            params=LimitParams,
+            body=Nothing,
+            answer=AccountLimit,
+        ),
+        Operation(
+            method="PUT",
+            path=ONE + "/limits",
+            name="setLimit",
+            tag=Tag.ACCOUNTS,
+            summary="Set a limit, to the second",
+            scopes=SCOPES,
+            handler=set_limit,
+            params=OrganizationParams,
+            body=LimitChange,
+            answer=AccountLimit,
+            needs=Needs.WRITE,
+        ),
+    ]
+
+
+async def list_organizations(call: Call[PageParams, Nothing]) -> Page[Organization]:
+    """All of them."""
+    params = call.params
+    found = await call.books.organizations(params.limit + 1, params.after(str))
+    return page(params, found, lambda organization: organization.id)
+
+
+async def create_organization(call: Call[Nothing, NewOrganization]) -> Organization:
+    """Without a plan, and unlimited unless it has a limit of its own. One that is there is a
+    `conflict`."""
+    await call.books.add_organization(msgspec.json.encode(call.body))
+    return await _organization(call, call.body.id)
+
+
+async def get_organization(call: Call[OrganizationParams, Nothing]) -> Organization:
+    """By its id."""
+    return await _organization(call, call.params.organization_id)
+
+
+async def change_organization(
+    call: Call[OrganizationParams, OrganizationChange],
+) -> Organization:
+    """Live sessions see another limit within 2 seconds; another time zone holds from the end of the
+    present period on."""
+    organization_id = call.params.organization_id
+    if not await call.books.change_organization(organization_id, msgspec.json.encode(call.body)):
+        raise _no_organization()
+    return await _organization(call, organization_id)
+
+
+async def list_members(call: Call[MembersParams, Nothing]) -> Page[Member]:
+    """Only of an organization that is there."""
+    params = call.params
+    await _organization(call, params.organization_id)
+    found = await call.books.members(params.organization_id, params.limit + 1, params.after(str))
+    return page(params, found, lambda member: member.user_id)
+
+
+async def put_member(call: Call[MemberParams, MemberChange]) -> Member:
+    """Live sessions see the limit within 2 seconds."""
+    params = call.params
+    await _organization(call, params.organization_id)
+    await call.books.put_member(
+        params.organization_id, params.user_id, msgspec.json.encode(call.body)
+    )
+    (member,) = await call.books.members(params.organization_id, 1, only=params.user_id)
+    return member
+
+
+async def remove_member(call: Call[MemberParams, Nothing]) -> Nothing:
+    """The member's limit goes with it; what was recorded stays."""
+    params = call.params
+    if not await call.books.remove_member(params.organization_id, params.user_id):
+        raise refuse(ProblemCode.NOT_FOUND, "the organization has no such member")
+    return Nothing()
+
+
+async def get_limit(call: Call[LimitParams, Nothing]) -> AccountLimit:
+    """In the present period, as far as it is durable; also of an account that never recorded."""
+    return await call.books.account_limit(call.params.organization_id, call.params.user_id)
+
+
+async def set_limit(call: Call[OrganizationParams, LimitChange]) -> AccountLimit:
+    """Of the organization, or of one of its members; both are made where they are missing. Live
+    sessions see it within 2 seconds. Null is unlimited, whatever the plan says."""
+    organization_id, body = call.params.organization_id, call.body
+    await call.books.set_limit(organization_id, body.user_id, body.limit_seconds)
+    return await call.books.account_limit(organization_id, body.user_id)
+
+
+async def _organization(call: Call[Any, Any], organization_id: str) -> Organization:
+    found = await call.books.organizations(1, only=organization_id)
+    if not found:
+        raise _no_organization()
+    return found[0]
+
+
+def _no_organization() -> Problem:
+    return refuse(ProblemCode.NOT_FOUND, "there is no such organization")

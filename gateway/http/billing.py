@@ -1,0 +1,159 @@
+"""`/api/billing`: plans, features and what was used of them, of the token's account."""
+
+from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Tag
+from gateway.http.spending import MINUTES, Spender
+from gateway.problems import ProblemCode, refuse
+from meter.account_messages import (
+    InitializedUser,
+    InitUser,
+    SubscriptionInfo,
+    TrackedUsage,
+    TrackUsage,
+    UsageAnswer,
+    UsageQuestion,
+    UsageSummary,
+)
+
+SCOPES = ("usage", "record")
+
+
+class BillingOperations:
+    """What is asked of plans and features."""
+
+    def __init__(self, spender: Spender) -> None:
+        self._spender = spender
+
+    def operations(self) -> list[AnyOperation]:
+        """The table's entries."""
+        return [*self._usages(), *_overviews()]
+
+    def _usages(self) -> list[AnyOperation]:
+        return [
+            Operation(
+                method="POST",
+                path="/api/billing/init-user",
+                name="initUser",
+                tag=Tag.BILLING,
+                summary="Make the token's user known",
+                scopes=SCOPES,
+                handler=init_user,
+                params=Nothing,
+                body=InitUser,
+                answer=InitializedUser,
+                needs=Needs.WRITE,
+            ),
+            Operation(
+                method="POST",
+                path="/api/billing/usage-check",
+                name="checkUsage",
+                tag=Tag.BILLING,
+                summary="May so much of a usage type be used?",
+                scopes=SCOPES,
+                handler=self.check_usage,
+                params=Nothing,
+                body=UsageQuestion,
+                answer=UsageAnswer,
+                asks=True,
+            ),
+            Operation(
+                method="POST",
+                path="/api/billing/track-usage",
+                name="trackUsage",
+                tag=Tag.BILLING,
+                summary="Use features: all that is named, or none",
+                scopes=("record",),
+                handler=self.track_usage,
+                params=Nothing,
+                body=TrackUsage,
+                answer=TrackedUsage,
+                needs=Needs.WRITE,
+            ),
+        ]
+
+    async def check_usage(self, call: Call[Nothing, UsageQuestion]) -> UsageAnswer:
+        """Minutes are asked of the ledger, so they are never behind the live sessions."""
+        identity, asked = call.identity, call.body
+        if asked.usage_type == MINUTES:
+            return await self._spender.ask_minutes(identity, asked.amount)
+        answer = await call.books.usage_type(
+            identity.organization_id, identity.user_id, asked.usage_type, asked.amount
+        )
+        if answer is None:
+            raise refuse(ProblemCode.INVALID_VALUE, "there is no such usage type")
+        return answer
+
+    async def track_usage(self, call: Call[Nothing, TrackUsage]) -> TrackedUsage:
+        """Takes all of what is named, or none where one has no room: `allowed` says which. Minutes
+        become a session of so many that has just ended."""
+        body = call.body
+        if body.usages is not None and body.usage_type is None:
+            usages = body.usages
+        elif body.usage_type is not None and body.usages is None:
+            usages = {body.usage_type: body.amount}
+        else:
+            raise refuse(
+                ProblemCode.INVALID_BODY, "name either one `usage_type` or several `usages`"
+            )
+        return await self._spender.use(call.identity, call.books, usages, call.key)
+
+
+def _overviews() -> list[AnyOperation]:
+    """May be asked with GET and with POST."""
+    return [
+        *(
+            Operation(
+                method=method,
+                path="/api/billing/usage-summary",
+                name=f"{prefix}UsageSummary",
+                tag=Tag.BILLING,
+                summary="How the account stands with every usage type",
+                scopes=SCOPES,
+                handler=usage_summary,
+                params=Nothing,
+                body=Nothing,
+                answer=UsageSummary,
+                asks=True,
+            )
+            for method, prefix in (("GET", "get"), ("POST", "post"))
+        ),
+        *(
+            Operation(
+                method=method,
+                path="/api/billing/subscription-info",
+                name=f"{prefix}SubscriptionInfo",
+                tag=Tag.BILLING,
+                summary="What the account has subscribed to",
+                scopes=SCOPES,
+                handler=subscription_info,
+                params=Nothing,
+                body=Nothing,
+                answer=SubscriptionInfo,
+                asks=True,
+            )
+            for method, prefix in (("GET", "get"), ("POST", "post"))
+        ),
+    ]
+
+
+async def init_user(call: Call[Nothing, InitUser]) -> InitializedUser:
+    """The internal record of the user, made where it is missing, with a personal account on the
+    plan of new users. Again: nothing changes, but for another e-mail."""
+    user_id = call.identity.user_id
+    user_uuid, email = await call.books.init_user(user_id, call.body.email)
+    subscription = await call.books.subscription(user_id, user_id)
+    return InitializedUser(user_uuid, user_id, email, subscription)
+
+
+async def usage_summary(call: Call[Nothing, Nothing]) -> UsageSummary:
+    """As far as it is durable."""
+    identity = call.identity
+    found = await call.books.usage_summary(identity.organization_id, identity.user_id)
+    return UsageSummary(identity.organization_id, identity.user_id, tuple(found))
+
+
+async def subscription_info(call: Call[Nothing, Nothing]) -> SubscriptionInfo:
+    """The account's present plan and period."""
+    identity = call.identity
+    return SubscriptionInfo(
+        await call.books.subscription(identity.organization_id, identity.user_id)
+    )

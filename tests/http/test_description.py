@@ -1,0 +1,103 @@
+"""`/openapi.json` against the running service: schemathesis finds no server error, and no answer
+that isn't described."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.gateway.serving import token
+from tests.http.conftest import Service
+from tests.http.described import described_operations
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "unsupported_method",
+    "ignored_auth",
+)
+
+
+async def test_every_answer_is_as_it_is_described(service: Service, tmp_path: Path) -> None:
+    bearer = token("tenant", "alice", scope="record usage admin")
+    await service.caller("tenant", "alice").post("/api/billing/init-user", {})
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "run"),
+        service.served.url("/openapi.json", "http"),
+        *("--header", f"Authorization: Bearer {bearer}"),
+        *("--checks", ",".join(CHECKS)),
+        *("--phases", "examples,coverage,fuzzing"),
+        *("--max-examples", "10", "--seed", "1", "--workers", "2", "--warnings", "off"),
+        "--continue-on-failure",
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await running.communicate()
+    assert running.returncode == 0, output.decode()
+
+
+async def test_every_operation_and_every_message_is_described(service: Service) -> None:
+    openapi = (await service.client.get("/openapi.json")).json()
+    assert openapi["openapi"].startswith("3.1")
+    described = {
+        (method.upper(), path)
+        for path, operations in openapi["paths"].items()
+        for method in operations
+    }
+    assert described == {(each.method, each.path) for each in described_operations()}
+    names = [each.name for each in described_operations()]
+    assert len(set(names)) == len(names)
+    asyncapi = (await service.client.get("/asyncapi.json")).json()
+    assert asyncapi["asyncapi"].startswith("3.0")
+    assert {channel["address"] for channel in asyncapi["channels"].values()} == {
+        "/v1/record",
+        "/v1/usage",
+        "/v1/ops",
+    }
+    sent = {message["name"] for message in asyncapi["components"]["messages"].values()}
+    assert sent == {
+        *("start", "heartbeat", "stop", "refresh", "subscribe"),
+        *("started", "ack", "warning", "stopped", "drain", "error", "usage", "sessions"),
+    }
+
+
+async def test_every_reference_leads_somewhere(service: Service) -> None:
+    for path in ("/openapi.json", "/asyncapi.json"):
+        description = (await service.client.get(path)).json()
+        for reference in _references(description):
+            found = description
+            for part in reference.removeprefix("#/").split("/"):
+                found = found[part.replace("~1", "/")]
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key == "$ref":
+                yield each
+            yield from _references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _references(each)
+
+
+async def test_both_can_be_read_as_a_page_without_scripts(service: Service) -> None:
+    response = await service.client.get("/docs")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'self'" in response.headers["content-security-policy"]
+    assert "<script" not in response.text
+    for operation in described_operations():
+        assert f"<code>{operation.path}</code>" in response.text
+        assert f'id="{operation.name}"' in response.text
+    for address in ("/v1/record", "/v1/usage", "/v1/ops"):
+        assert f"<code>{address}</code>" in response.text
+    for name in re.findall(r'href="#type-([^"]+)"', response.text):
+        assert f'id="type-{name}"' in response.text
+    assert (await service.client.get("/pages/docs.css")).status_code == 200

@@ -1,0 +1,193 @@
+"""`/api/admin/usage`: analytics, and reports of any length."""
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from gateway.http import reports
+from tests.http.conftest import Service
+
+REPORT = "/api/admin/usage/report"
+ANALYTICS = "/api/admin/usage/analytics"
+TODAY = datetime.now(UTC).date()
+
+
+async def record(service: Service, organization: str, user: str, minutes: float) -> None:
+    """A session that has just ended, in Postgres."""
+    await service.sql(
+        "SELECT record_ended_session($1, $2, $3, 'interview')",
+        organization,
+        user,
+        int(minutes * 60),
+    )
+
+
+async def report(service: Service, **params: Any) -> httpx.Response:
+    span = {"first_day": str(TODAY - timedelta(days=2)), **params}
+    response = await service.operator.ask("GET", REPORT, params=span)
+    assert response.status_code == 200, response.text
+    return response
+
+
+async def test_a_report_has_the_same_rows_as_csv_and_json(service: Service) -> None:
+    await record(service, "acme", 'ann "the" b, c', 1.5)
+    await record(service, "globex", "bob", 2)
+    for rows in ("days", "sessions", "minutes"):
+        text = await report(service, rows=rows, format="csv")
+        assert text.headers["content-type"] == "text/csv; charset=utf-8"
+        assert f"usage-{rows}" in text.headers["content-disposition"]
+        lines = list(csv.DictReader(io.StringIO(text.text)))
+        items = (await report(service, rows=rows, format="json")).json()
+        assert [line.keys() for line in lines] == [item.keys() for item in items]
+        assert [line["user_id"] for line in lines] == [item["user_id"] for item in items]
+        assert sum(int(line["seconds"]) for line in lines) == 210
+        assert sum(item["seconds"] for item in items) == 210
+        ours = (await report(service, rows=rows, format="json", organization_id="acme")).json()
+        assert {item["organization_id"] for item in ours} == {"acme"}
+
+
+async def test_a_report_of_nothing_has_its_head_alone(service: Service) -> None:
+    assert (await report(service, format="json")).json() == []
+    assert (
+        await report(service)
+    ).text == "organization_id,user_id,day,time_zone,seconds,minutes\r\n"
+
+
+async def test_a_long_report_comes_in_parts_and_nothing_is_missing(service: Service) -> None:
+    await service.sql("SELECT ensure_usage_partitions(now() - interval '3 days', 1)")
+    await service.sql(
+        "INSERT INTO usage_tracking"
+        " (session_id, organization_id, user_id, minute_timestamp, seconds_mask)"
+        " SELECT $1, 'acme', 'ann', minute, 1 FROM generate_series("
+        " date_trunc('day', now() - interval '2 days'), now(), interval '1 minute') AS minute"
+        " RETURNING 1",
+        uuid4(),
+    )
+    rows = await service.sql("SELECT count(*) FROM usage_tracking")
+    text = (await report(service, rows="minutes", format="json")).text
+    items = json.loads(text)
+    assert len(items) == rows[0][0] > 2 * 24 * 60
+    assert len({item["minute_timestamp"] for item in items}) == len(items)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"first_day": "2026-02-30"},
+        {"first_day": "2024-01-01", "last_day": "2026-01-01"},
+        {"first_day": "2026-02-02", "last_day": "2026-02-01"},
+        {"rows": "secrets"},
+        {"format": "xml"},
+        {"first_day": "0001-01-01", "last_day": "0001-01-02"},
+    ],
+    ids=str,
+)
+async def test_a_report_of_what_there_is_not_is_a_bad_request(
+    service: Service, query: dict[str, str]
+) -> None:
+    response = await service.operator.ask("GET", REPORT, params=query)
+    assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+
+
+async def test_only_a_few_are_made_at_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "REPORTS_AT_ONCE", 0)
+    response = await service.operator.ask("GET", REPORT)
+    assert (response.status_code, response.json()["code"]) == (429, "too_many_requests")
+    assert int(response.headers["retry-after"]) > 0
+    monkeypatch.undo()
+    for _ in range(5):  # each gives back its place
+        await report(service)
+
+
+async def test_analytics_say_what_was_used_by_day_organization_plan_and_feature(
+    service: Service,
+) -> None:
+    await record(service, "acme", "ann", 3)
+    await record(service, "acme", "bob", 1)
+    await record(service, "globex", "cyd", 2)
+    subscription = {"organization_id": "acme", "plan_id": "premium"}
+    await service.operator.post("/api/admin/subscriptions", subscription, status=201)
+    feature = {"usage_type": "detailed_analysis_per_month", "amount": 2}
+    await service.caller("acme", "ann").post("/api/billing/track-usage", feature)
+    span = {"first_day": str(TODAY - timedelta(days=1))}
+    found = await service.operator.get(ANALYTICS, **span)
+    assert (found["seconds"], found["minutes"], found["sessions"]) == (360, 6, 3)
+    assert (found["organizations"], found["users"]) == (2, 3)
+    assert sum(day["seconds"] for day in found["days"]) == 360
+    assert [(each["organization_id"], each["seconds"]) for each in found["top_organizations"]] == [
+        ("acme", 240),
+        ("globex", 120),
+    ]
+    by_plan = {each["plan_id"]: each["seconds"] for each in found["plans"]}
+    assert by_plan == {"premium": 240, None: 120}
+    assert [(each["usage_type"], each["amount"], each["users"]) for each in found["features"]] == [
+        ("detailed_analysis_per_month", 2, 1)
+    ]
+    ours = await service.operator.get(ANALYTICS, organization_id="globex", **span)
+    assert (ours["seconds"], ours["organizations"]) == (120, 1)
+
+
+async def test_a_report_costs_no_memory_and_ends_with_its_reader(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, ended = 0, asyncio.Event()
+
+    async def endless(*_: object) -> AsyncIterator[list[dict[str, Any]]]:
+        nonlocal made
+        row = {"organization_id": "acme", "user_id": "ann", "day": TODAY, "time_zone": "UTC"}
+        try:
+            while True:
+                made += 1
+                await asyncio.sleep(0)  # as a database makes one wait
+                yield [{**row, "seconds": 60, "minutes": 1}] * 500
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(service.store, "report", endless)
+    headers = {"authorization": service.operator.bearer}
+    async with service.client.stream("GET", REPORT, headers=headers) as response:
+        size = 0
+        async for part in response.aiter_raw():
+            size += len(part)
+            if size > 1_000_000:
+                break
+        await asyncio.sleep(0.2)
+        sent = made
+        await asyncio.sleep(0.2)
+        assert made == sent  # it waits for its reader
+    async with asyncio.timeout(5):
+        await ended.wait()
+    monkeypatch.undo()
+    for _ in range(3):
+        await report(service)
+
+
+async def test_power_users_and_those_who_dropped_off_are_told(service: Service) -> None:
+    await record(service, "acme", "ann", 3)
+    await record(service, "acme", "bob", 5)
+    await service.sql("SELECT ensure_usage_partitions(now() - interval '50 days', 1)")
+    await service.sql(
+        "INSERT INTO usage_tracking"
+        " (session_id, organization_id, user_id, minute_timestamp, seconds_mask)"
+        " VALUES ($1, 'acme', 'cyd', date_trunc('minute', now() - interval '50 days'), 7)"
+        " RETURNING 1",
+        uuid4(),
+    )
+    found = await service.operator.get(
+        "/api/admin/usage/activity", since=str(TODAY - timedelta(days=1))
+    )
+    assert [(each["user_id"], each["seconds"]) for each in found["power_users"]] == [
+        ("bob", 300),
+        ("ann", 180),
+    ]
+    assert [(each["user_id"], each["idle"]) for each in found["dropped_off"]] == [("cyd", 50)]

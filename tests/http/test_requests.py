@@ -1,0 +1,113 @@
+"""How requests are read, and what is answered to those that can't be."""
+
+import json
+
+import httpx
+import pytest
+from fakeredis import FakeAsyncRedis
+
+from meter.ledger.driver import Ledger
+from tests.gateway.memory_storage import MemoryStorage
+from tests.gateway.serving import serving, settings
+from tests.http.conftest import Caller, Service
+
+USE = "/api/billing/track-usage"
+GOOD = b'{"usage_type": "interviews_per_day"}'
+
+
+async def send(
+    service: Service, body: bytes, media_type: str = "application/json"
+) -> tuple[int, str]:
+    response = await service.caller().ask(
+        "POST", USE, content=body, headers={"content-type": media_type}
+    )
+    if response.status_code != 200:
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["status"] == response.status_code
+    return response.status_code, response.json().get("code", "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff\xfe", b'{"a": NaN}', b'{"x": ' + b"[" * 60_000],
+    ids=lambda body: str(body[:10]),
+)
+async def test_a_body_that_is_no_json_is_a_bad_request(service: Service, body: bytes) -> None:
+    assert await send(service, body) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"null",
+        b"[]",
+        b'"text"',
+        b'{"usage_type": 7}',
+        b'{"usage_type": ""}',
+        b'{"usage_type": "a\\u0000b"}',
+        b'{"usage_type": "interviews_per_day", "amount": -1}',
+        b'{"usage_type": "interviews_per_day", "amount": 1e400}',
+        b'{"usages": {"interviews_per_day": "1"}}',
+    ],
+    ids=str,
+)
+async def test_a_body_of_another_shape_is_told_apart(service: Service, body: bytes) -> None:
+    status, _ = await send(service, body)
+    assert status in (400, 422)
+
+
+async def test_a_body_is_bounded(service: Service) -> None:
+    filler = GOOD[:-1] + b', "x": "' + b"x" * 65_536 + b'"}'
+    assert await send(service, filler) == (413, "body_too_large")
+    fits = GOOD[:-1] + b', "x": "' + b"x" * 60_000 + b'"}'
+    assert (await send(service, fits))[0] == 200
+
+
+async def test_a_body_is_json(service: Service) -> None:
+    for media_type in ("text/plain", "application/x-www-form-urlencoded", ""):
+        assert await send(service, GOOD, media_type) == (415, "unsupported_media_type")
+    assert (await send(service, GOOD, "Application/JSON; charset=utf-8"))[0] == 200
+
+
+async def test_a_wrong_method_is_told_all_right_ones(service: Service) -> None:
+    response = await service.operator.ask("DELETE", "/api/admin/organizations/acme")
+    assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+    allowed = {method.strip() for method in response.headers["allow"].split(",")}
+    assert allowed == {"GET", "HEAD", "PATCH"}
+
+
+async def test_ids_may_be_of_any_script_and_need_no_escape(service: Service) -> None:
+    caller = service.caller("órg ' OR 1=1; --", 'ü"ser\\%_')
+    await caller.post("/api/billing/init-user", {})
+    await caller.post(USE, {"usage_type": "interviews_per_day"})
+    assert (await caller.get("/api/billing/usage-summary"))["user_id"] == caller.user
+
+
+async def test_answers_are_not_cached(service: Service) -> None:
+    caller = service.caller()
+    for path in ("/api/billing/usage-summary", "/api/usage/current-month"):
+        response = await caller.ask("GET", path)
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["content-type"] == "application/json"
+
+
+async def test_without_postgres_what_needs_it_is_unavailable() -> None:
+    ledger = Ledger(FakeAsyncRedis(), settings().rules)
+    url = "postgresql://nobody@127.0.0.1:1/none"
+    async with (
+        serving(ledger, MemoryStorage(), DATABASE_URL=url) as served,
+        httpx.AsyncClient(base_url=served.url("", "http")) as client,
+    ):
+        caller = Caller(client, "acme", "ann", "record usage admin")
+        for method, path in (
+            ("GET", "/api/usage/current-month"),
+            ("GET", "/api/billing/usage-summary"),
+            ("POST", USE),
+            ("GET", "/api/admin/organizations"),
+            ("GET", "/api/admin/usage/report"),
+        ):
+            body = json.loads(GOOD) if method == "POST" else None
+            response = await caller.ask(method, path, body)
+            assert (response.status_code, path) == (503, path)
+            assert response.json()["code"] == "storage_unavailable"
+            assert int(response.headers["retry-after"]) > 0

@@ -1,0 +1,151 @@
+"""`/api/usage/current-month` and `/api/users/stats-v2`."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from meter.periods import month_of
+from meter.profile_messages import UserStats
+from meter.projection import DAY_SECONDS, project, recommend
+from tests.http.conftest import Caller, Service
+
+MONTH = month_of(1_794_000_000)  # November 2026, of 30 days
+LIMITS = "/api/admin/organizations/acme/limits"
+
+
+async def record(caller: Caller, seconds: int, ago: int = 2) -> None:
+    """Seconds of a minute so many minutes ago, in a session of its own."""
+    body = {
+        "session_id": str(uuid4()),
+        "seconds_recorded": seconds,
+        "minute_timestamp": int(time.time()) - 60 * ago,
+    }
+    await caller.post("/api/usage/track-minute", body)
+
+
+async def month_of_account(caller: Caller, **params: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = await caller.get("/api/usage/current-month", **params)
+    return answer
+
+
+async def test_the_month_is_never_behind_the_ledger(service: Service) -> None:
+    ann, bob = service.caller("acme", "ann"), service.caller("acme", "bob")
+    await service.operator.ask("PUT", LIMITS, {"limit_seconds": 600})
+    await record(ann, 60)
+    await record(ann, 1, ago=3)
+    await record(bob, 30)
+    answer = await month_of_account(ann)
+    assert (answer["used_seconds"], answer["minutes_used"]) == (91, 2)
+    assert (answer["minutes_limit"], answer["minutes_remaining"]) == (10, 8)
+    assert (answer["recorded_by_you_seconds"], answer["scope"]) == (61, "organization")
+    assert answer["percentage_used"] == 15.1
+    assert answer["daily_breakdown"] is None
+    now = datetime.now(UTC)
+    assert datetime.fromtimestamp(answer["period_start"], UTC).month == now.month
+
+
+async def test_its_days_are_given_on_request_and_add_up(service: Service) -> None:
+    caller = service.caller("acme", "ann")
+    await record(caller, 60)
+    await record(service.caller("acme", "bob"), 45)
+    await service.flush()
+    answer = await month_of_account(caller, daily="true")
+    assert sum(day["seconds"] for day in answer["daily_breakdown"]) == answer["used_seconds"] == 105
+    assert {"day", "seconds", "minutes"} == answer["daily_breakdown"][0].keys()
+
+
+async def test_a_member_with_a_limit_of_their_own_sees_their_own_days(service: Service) -> None:
+    ann, bob = service.caller("acme", "ann"), service.caller("acme", "bob")
+    await service.operator.ask("PUT", LIMITS, {"limit_seconds": 90, "user_id": "ann"})
+    await record(ann, 60)
+    await record(bob, 45)
+    await service.flush()
+    answer = await month_of_account(ann, daily="true")
+    assert (answer["scope"], answer["used_seconds"]) == ("member", 60)
+    assert sum(day["seconds"] for day in answer["daily_breakdown"]) == 60
+
+
+async def test_without_a_limit_what_depends_on_one_is_null(service: Service) -> None:
+    caller = service.caller("acme", "ann")
+    await record(caller, 60)
+    answer = await month_of_account(caller)
+    nulls = ("minutes_limit", "minutes_remaining", "percentage_used", "limit_seconds")
+    assert [answer[name] for name in nulls] == [None] * 4
+    assert answer["unlimited"]
+    assert answer["projection"]["projected_percentage"] is None
+    assert not answer["projection"]["will_exceed_limit"]
+
+
+async def test_statistics_are_to_the_minute_with_hours_beside_them(service: Service) -> None:
+    caller = service.caller()
+    await caller.post("/api/billing/init-user", {})
+    for ago in range(2, 8):
+        await record(caller, 60, ago)
+    await record(caller, 30, 9)
+    await service.flush()
+    stats = await caller.get("/api/users/stats-v2")
+    assert set(stats) == set(UserStats.__struct_fields__)
+    month = stats["current_month"]
+    assert (month["seconds_used"], month["minutes_used"]) == (390, 7)
+    assert (month["minutes_limit"], month["minutes_remaining"]) == (300, 293)
+    assert stats["monthly_audio_hours_used"] == 0.11
+    assert (stats["monthly_audio_hours_limit"], stats["monthly_audio_hours_remaining"]) == (5, 4.89)
+    assert stats["total_audio_hours"] == 0.11
+    lifetime = stats["lifetime"]
+    assert (lifetime["total_sessions"], lifetime["total_seconds"]) == (7, 390)
+    assert stats["months"][0]["seconds_used"] == 390
+    reached = {(each["kind"], each["value"]) for each in stats["milestones"] if each["reached"]}
+    assert ("sessions", 1) in reached
+    assert ("sessions", 10) not in reached
+    assert (await caller.get("/api/users/stats-v2", months=0))["months"] == []
+
+
+async def test_statistics_are_the_users_own(service: Service) -> None:
+    ann, bob = service.caller("acme", "ann"), service.caller("acme", "bob")
+    await record(ann, 60)
+    await record(bob, 20)
+    await service.flush()
+    stats = await bob.get("/api/users/stats-v2")
+    month = stats["current_month"]
+    assert (month["seconds_used"], month["account_seconds_used"]) == (20, 80)
+    assert stats["lifetime"]["total_seconds"] == 20
+
+
+def test_a_projection_goes_on_at_the_present_rate() -> None:
+    now = MONTH.start + 10 * DAY_SECONDS
+    made = project(MONTH, 3600, 7200, now, "UTC")
+    assert (made.days_elapsed, made.days_in_period) == (10, 30)
+    assert (made.projected_seconds, made.projected_minutes) == (10_800, 180)
+    assert (made.daily_average_minutes, made.projected_percentage) == (6, 150)
+    assert made.will_exceed_limit
+    assert made.limit_reached_on is not None
+    assert made.limit_reached_on.isoformat() == "2026-11-21"
+
+
+def test_a_projection_at_the_edges() -> None:
+    first = project(MONTH, 0, 600, MONTH.start, "UTC")
+    assert (first.projected_seconds, first.will_exceed_limit) == (0, False)
+    last = project(MONTH, 600, 600, MONTH.end, "UTC")
+    assert (last.projected_seconds, last.will_exceed_limit) == (600, False)
+    assert last.limit_reached_on is not None
+    none = project(MONTH, 60, 0, MONTH.end - 1, "UTC")
+    assert none.projected_percentage == 100
+    given_back = project(MONTH, -600, 600, MONTH.start + DAY_SECONDS, "UTC")
+    assert (given_back.projected_seconds, given_back.limit_reached_on) == (-600, None)
+
+
+def codes(used: int, limit: int | None, days: float) -> list[str]:
+    remaining = None if limit is None else max(limit - used, 0)
+    made = project(MONTH, used, limit, MONTH.start + days * DAY_SECONDS, "UTC")
+    return [code for code, _ in recommend(limit, remaining, made)]
+
+
+def test_recommendations_follow_from_the_figures() -> None:
+    assert codes(36_000, None, 10) == []
+    assert codes(36_000, 36_000, 10) == ["limit_reached"]
+    assert codes(35_500, 36_000, 15) == ["near_limit", "upgrade"]
+    assert codes(20_000, 36_000, 10) == ["upgrade"]
+    assert codes(12_000, 36_000, 15) == []
+    assert codes(100, 36_000, 15) == ["downgrade"]
+    assert codes(100, 36_000, 5) == []
