@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 
@@ -12,6 +13,9 @@ from meter.messages import MessageError, Start
 
 # `\u0000` in JSON text, its backslash not itself escaped: Postgres' JSON has no NUL.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+# What is nested deeper can be read, perhaps, and then not be written again: both recurse.
+MAX_METADATA_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,9 @@ def checked(start: Start) -> Start:
     """The message, if all of it can be stored. Raises `MessageError`."""
     if not start.kind.isprintable():
         raise MessageError(ErrorCode.BAD_MESSAGE, "start: `kind` is printable text")
+    if not _is_shallow(start.metadata):
+        detail = f"start: `metadata` is nested {MAX_METADATA_DEPTH} deep at the most"
+        raise MessageError(ErrorCode.BAD_MESSAGE, detail)
     if _NUL.search(_json(start.metadata)):
         raise MessageError(ErrorCode.BAD_MESSAGE, "start: `metadata` holds no NUL characters")
     return start
@@ -94,6 +101,14 @@ def token_refused(error: TokenRefused) -> Refusal:
     if error.expired:
         return Refusal(ErrorCode.TOKEN_EXPIRED, str(error), CloseCode.TOKEN_EXPIRED)
     return Refusal(ErrorCode.TOKEN_REFUSED, str(error), CloseCode.TOKEN_REFUSED)
+
+
+def _is_shallow(metadata: dict[str, object]) -> bool:
+    level: list[object] = [metadata]
+    for _ in range(MAX_METADATA_DEPTH):
+        dicts = [each.values() for each in level if isinstance(each, dict)]
+        level = list(chain(*dicts, *(each for each in level if isinstance(each, list))))
+    return not any(isinstance(each, dict | list) for each in level)
 
 
 def _json(metadata: dict[str, object]) -> str:

@@ -63,7 +63,7 @@ class Patient:
     @property
     def last_second(self) -> int:
         """The last one that wasn't durable at the end."""
-        return self.seconds.ranges()[-1][1]
+        return self.seconds.highest()
 
 
 class Aftercare:
@@ -133,14 +133,14 @@ class Aftercare:
 def _is_well(patient: Patient, reply: Counted, now: float) -> bool:
     if now - patient.since > KEEP_SECONDS:
         return True
-    if reply.status is CountStatus.COUNTED:  # it goes on, with somebody who has its seconds
-        return reply.owner != NOBODY
+    if reply.status is CountStatus.COUNTED:  # it goes on: with somebody who has its seconds?
+        return reply.owner not in (NOBODY, patient.request.owner)
     return reply.status is CountStatus.ENDED and reply.durable_through >= patient.last_second
 
 
 def _is_missed(patient: Patient, reply: Counted) -> bool:
-    """Whether the ledger came back without its end: without all of it, or with what Postgres had,
-    which may have been put back as live, and may be lost by now."""
+    """Whether the ledger came back without its end: without all of it, or as a replica that was
+    behind has it, or with what Postgres had. That goes on as live, and may be lost by now."""
     if reply.status is CountStatus.ENDED:
         return reply.end_reason == EndReason.LOST and reply.highest < patient.last_second
     return True

@@ -148,6 +148,9 @@ class Counter:
 
     def _take_over(self, speaker: Speaker, session_id: str) -> None:
         before = self._speakers.get(session_id)
+        if before is not None and before.session.owner > speaker.session.owner:
+            speaker.session.superseded()  # its client gave it up before its turn came
+            return
         self._speakers[session_id] = speaker
         kept = self._keepsakes.give(session_id)
         if kept is not None:

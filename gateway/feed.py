@@ -55,8 +55,6 @@ class Feed:
         exhausted = is_exhausted(view.standing)
         if exhausted and not self._stopped:
             grace_seconds = view.standing.terms.grace(self._grace_seconds)
-            news.append(
-                messages.StopNotice(EndReason.LIMIT_REACHED.value, -1, grace_seconds)
-            )
+            news.append(messages.StopNotice(EndReason.LIMIT_REACHED.value, -1, grace_seconds))
         self._stopped = exhausted
         return news

@@ -144,7 +144,7 @@ class RecorderConnection(WSListener):
     def __init__(self, recorders: Recorders, origins: list[str]) -> None:
         context = recorders.context
         self.session = RecorderSession(
-            context.times, context.rules, secrets.randbits(53) | 1, time.monotonic()
+            context.times, context.rules, _next_owner(), time.monotonic()
         )
         self.connected = True
         self._recorders = recorders
@@ -354,3 +354,8 @@ def _supersedes(new: actions.Send | actions.Close, old: actions.Send | actions.C
         and isinstance(old, actions.Send)
         and isinstance(old.message, Ack)
     )
+
+
+def _next_owner() -> int:
+    """Marks a connection. A later one has a greater mark, on whichever gateway; below 2**53."""
+    return int(time.time() * 1000) << 11 | secrets.randbits(11)

@@ -262,7 +262,7 @@ class RecorderSession(ClientSide):
             self._queue()
         if self.phase is Phase.OVER:
             return
-        if reply.owner != self.owner and reply.owner:
+        if reply.owner > self.owner:  # an older one may be opened late, after its client gave it up
             self.superseded()
             return
         through = tally.counted_through()

@@ -4,6 +4,10 @@ from meter.ledger.types import Counted, SessionState
 from meter.seconds import Range, SecondSet
 from meter.thresholds import NOTHING_TOLD
 
+# A client may send seconds with a gap after each. They are counted so many at once, that neither
+# the ledger nor this process is held up by one session; the others wait for the next batch.
+MAX_RANGES = 256
+
 
 class Tally:
     """Sets of seconds on their way, and what may be told of them.
@@ -60,7 +64,7 @@ class Tally:
 
     def take(self) -> tuple[Range, ...]:
         """Ranges to count now; the next call is `counted` or `put_back`."""
-        self._inflight = self.pending.take()
+        self._inflight = self.pending.take(MAX_RANGES)
         self._inflight_heartbeats = self.heartbeats
         self._inflight_through = self._sent_through
         return self._inflight
@@ -88,7 +92,7 @@ class Tally:
 
     def drop_pending(self) -> None:
         """Nothing of this session can be counted any more."""
-        self.pending.take()
+        self.pending.clear()
         self._inflight = ()
 
     def counted(self, reply: Counted, earliest: int) -> int:
@@ -102,7 +106,7 @@ class Tally:
         self.covered = self._inflight_heartbeats
         if reply.in_future:
             self._settled_through = max(self._settled_through, reply.highest)
-            self._sent_through = max(self._settled_through, self._highest_pending())
+            self._sent_through = max(self._settled_through, self.pending.highest())
         else:
             self._settled_through = max(self._settled_through, self._inflight_through)
         self._keep(inflight, reply, earliest)
@@ -126,10 +130,6 @@ class Tally:
                 return
         for first, last in inflight:
             self.undurable.add(first, last)
-
-    def _highest_pending(self) -> int:
-        ranges = self.pending.ranges()
-        return ranges[-1][1] if ranges else -1
 
     def counted_through(self) -> int:
         """Every second sent up to here was counted or refused."""

@@ -282,7 +282,10 @@ class Core:
         for frame, (first, last) in self.held.take(limit):
             self._frames.append(wire.heartbeat(first, last))
             self._events.append(HeartbeatSent(frame, first, last))
-        if self._stopping and not self._stop_sent and not self.held.has_unsent(last_wanted):
+        # Seconds that were numbered by a clock since set back may not be due for an hour: those are
+        # not waited for.
+        wait_for = under_way + SENT_AGAIN_SECONDS if last_wanted is None else last_wanted
+        if self._stopping and not self._stop_sent and not self.held.has_unsent(wait_for):
             self._stop_sent = self._ever_stop_sent = True
             self._frames.append(wire.STOP)
 

@@ -26,6 +26,19 @@ def test_stop_sends_the_rest_first() -> None:
     assert (end.reason, end.session_seconds, end.confirmed) == ("stopped", 3, True)
 
 
+def test_stop_does_not_wait_for_seconds_of_a_clock_that_was_set_back_by_an_hour() -> None:
+    bench = Bench()
+    bench.server_ahead = 3600.0
+    bench.start()
+    bench.run(3)
+    bench.lose()
+    bench.server_ahead = 0.0
+    bench.start(resumed=True)
+    bench.take()
+    bench.core.stop(bench.time)
+    assert STOP in bench.take()
+
+
 def test_stop_in_mid_reconnect_is_said_on_the_next_connection() -> None:
     bench = Bench()
     bench.start()

@@ -65,9 +65,7 @@ class Served(Address):
 
 
 @asynccontextmanager
-async def serving(
-    ledger: Ledger, storage: Storage, **variables: object
-) -> AsyncIterator[Served]:
+async def serving(ledger: Ledger, storage: Storage, **variables: object) -> AsyncIterator[Served]:
     """A gateway, until the end of the block."""
     chosen = settings(**variables)
     store = PostgresStore(chosen.database_url.get_secret_value())

@@ -1,6 +1,7 @@
 """The last seconds of ended sessions, which for a while only the ledger and the gateway have."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,19 @@ async def test_a_session_that_came_back_from_postgres_as_live_ends_with_all_its_
         world.ledger.end(peer.session_id, EndReason.LOST)
     await until(lambda: world.seconds() == set(range(10)))
     await until(lambda: world.ledger.entries[peer.session_id].state.end_reason == "stopped")
+
+
+async def test_a_replica_that_was_behind_gets_the_last_seconds_and_the_end(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    entry = world.ledger.entries[peer.session_id]
+    assert entry.owner == peer.session.owner
+    entry.state = replace(entry.state, ended_at=None, end_reason=None)
+    entry.seconds = set(range(7))
+    await until(lambda: world.seconds() == set(range(10)))
+    await until(lambda: entry.state.end_reason == "stopped")
 
 
 async def test_a_session_that_an_operator_ended_is_kept_too(world: World) -> None:

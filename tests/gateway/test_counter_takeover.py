@@ -157,3 +157,18 @@ async def test_who_left_before_its_session_was_opened_claims_nothing(world: Worl
     await until(lambda: world.seconds() == set(range(10)))
     assert peer.closed is None
     assert other_gateway.speakers() == []
+
+
+async def test_a_connection_that_is_opened_late_takes_nothing_over_from_a_newer_one(
+    world: World,
+) -> None:
+    other_gateway = world.another()
+    given_up = [Peer(counter, 1, next(world.owners)) for counter in (world.counter, other_gateway)]
+    new = await world.session()
+    for late in given_up:
+        late.start()
+        await until(lambda late=late: late.session.state is not None)  # type: ignore[misc]
+    new.hear(0, 4)
+    await until(lambda: len(world.seconds()) == 5)
+    assert new.closed is None
+    assert given_up[0].closed == 4502

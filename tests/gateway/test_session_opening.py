@@ -11,6 +11,8 @@ from meter.ledger.types import Opened, OpenStatus
 from tests.gateway.driving import ALICE, OWNER, SESSION_ID, Driven
 from tests.gateway.set_ledger import EPOCH
 
+NESTED = b'{"type":"start","token":"t","session_id":"%s","metadata":{"a":%s}}'
+
 
 def test_start_is_authenticated_then_opened_then_answered() -> None:
     driven = Driven()
@@ -47,6 +49,31 @@ def test_a_resumed_session_tells_what_is_counted_already() -> None:
     second = Driven(ledger=first.ledger, owner=8)
     (started,) = second.start()
     assert (started["resumed"], started["counted_through"]) == (True, 0)
+
+
+@pytest.mark.parametrize(("depth", "is_kept"), [(31, True), (32, False), (1000, False)])
+def test_metadata_may_be_nested_32_deep(depth: int, is_kept: bool) -> None:
+    driven = Driven()
+    lists = b"[" * depth + b"]" * depth
+    driven.session.frame(NESTED % (SESSION_ID.encode(), lists), driven.now)
+    answers = [each["code"] for each in driven.perform()]
+    assert (bool(driven.asked), answers) == (is_kept, [] if is_kept else ["bad_message"])
+
+
+def test_what_could_be_read_of_metadata_can_be_written_however_deep_the_stack_is() -> None:
+    def deeper(frames: int, driven: Driven) -> None:
+        if frames:
+            deeper(frames - 1, driven)
+        else:
+            driven.authenticate()
+
+    for depth in range(1, 1010):
+        driven = Driven()
+        lists = b"[" * depth + b"]" * depth
+        driven.session.frame(NESTED % (SESSION_ID.encode(), lists), driven.now)
+        driven.perform()
+        if driven.asked:
+            deeper(20, driven)
 
 
 def test_metadata_goes_along_as_json() -> None:

@@ -1,5 +1,5 @@
-"""Seconds that operators add or give back, in the live figures: told as levels, so that telling them
-again changes nothing."""
+"""Seconds that operators add or give back, in the live figures: told as levels, so that telling
+them again changes nothing."""
 
 import pytest
 
