@@ -66,7 +66,7 @@ class Tally:
         """Ranges to count now; the next call is `counted` or `put_back`."""
         self._inflight = self.pending.take(MAX_RANGES)
         self._inflight_heartbeats = self.heartbeats
-        self._inflight_through = self._sent_through
+        self._inflight_through = self._inflight[-1][1] if self.pending else self._sent_through
         return self._inflight
 
     def put_back(self) -> None:

@@ -81,7 +81,9 @@ class SecondSet:
     def take(self, most: int) -> tuple[Range, ...]:
         """Remove the lowest seconds, as `most` ascending inclusive ranges at the most."""
         ranges = self.ranges(most)
-        if ranges:
+        if len(ranges) < most:
+            self._mask = 0
+        else:
             self.discard_through(ranges[-1][1])
         return ranges
 

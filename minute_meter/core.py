@@ -284,10 +284,18 @@ class Core:
             self._events.append(HeartbeatSent(frame, first, last))
         # Seconds that were numbered by a clock since set back may not be due for an hour: those are
         # not waited for.
-        wait_for = under_way + SENT_AGAIN_SECONDS if last_wanted is None else last_wanted
+        wait_for = self._due_soon(now) if last_wanted is None else last_wanted
         if self._stopping and not self._stop_sent and not self.held.has_unsent(wait_for):
             self._stop_sent = self._ever_stop_sent = True
             self._frames.append(wire.STOP)
+
+    def _due_soon(self, now: float) -> int:
+        """The last second that is due within a minute; below zero where the session itself is to
+        begin later than that."""
+        epoch, origin = self._timeline.epoch(now), self.origin
+        assert epoch is not None
+        assert origin is not None
+        return floor(epoch) - origin + SENT_AGAIN_SECONDS
 
     def _on_started(self, message: Started, now: float) -> None:
         # What was recorded so far is numbered by the clock that was known then: where the new one

@@ -5,7 +5,7 @@ import pytest
 from meter.codes import CloseCode
 from meter.messages import StopNotice
 from minute_meter.ends import State
-from tests.client.harness import Bench
+from tests.client.harness import ORIGIN, Bench
 
 STOP = {"type": "stop"}
 
@@ -34,6 +34,17 @@ def test_stop_does_not_wait_for_seconds_of_a_clock_that_was_set_back_by_an_hour(
     bench.lose()
     bench.server_ahead = 0.0
     bench.start(resumed=True)
+    bench.take()
+    bench.core.stop(bench.time)
+    assert STOP in bench.take()
+
+
+def test_nor_for_those_of_a_session_that_began_by_such_a_clock() -> None:
+    bench = Bench()
+    bench.start(origin=ORIGIN + 3600, server_time=ORIGIN + 3600.0)
+    bench.run(3)
+    bench.lose()
+    bench.start(resumed=True, origin=ORIGIN + 3600)
     bench.take()
     bench.core.stop(bench.time)
     assert STOP in bench.take()

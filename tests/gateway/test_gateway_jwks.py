@@ -113,7 +113,7 @@ async def test_a_recorder_a_dashboard_and_a_request_with_tokens_of_either_algori
     assert len(provider.requests) == 1
     assert await readiness(gateway) == (
         200,
-        {"gateway": "ok", "redis": "ok", "postgres": "ok", "jwks": "ok"},
+        {"gateway": "ok", "redis": "ok", "postgres": "ok", "jwks": "ok", "backlog": "ok"},
     )
 
 

@@ -3,6 +3,8 @@
 from itertools import pairwise
 
 from gateway.actions import SessionTimes
+from gateway.tally import MAX_RANGES
+from meter.ledger.types import CountItem
 from tests.gateway.driving import Driven
 from tests.gateway.memory_storage import MemoryStorage
 
@@ -121,3 +123,20 @@ def test_a_paused_session_looks_at_the_account_within_two_seconds() -> None:
             driven.now += 0.05
             driven.count()
         assert driven.now < since + 2.0
+
+
+def test_seconds_with_a_gap_after_each_are_counted_some_at_a_time_and_acked_as_far() -> None:
+    driven = Driven()
+    driven.start()
+    driven.now += 2000
+    for second in range(0, 1200, 2):
+        driven.hear(second)
+    driven.hear(5000)  # in the future
+    rounds = []
+    while driven.session.tally.pending:
+        ranges = driven.session.take()
+        assert len(ranges) <= MAX_RANGES
+        reply = driven.ledger.count_now(CountItem(driven.session.key, ranges))
+        rounds += [each for each in driven.answer(reply) if each["type"] == "ack"]
+    assert [each["counted_through"] for each in rounds] == [510, 1022, 1198]
+    assert driven.counted == set(range(0, 1200, 2))

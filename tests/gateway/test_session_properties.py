@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -55,8 +56,12 @@ class SessionMachine(RuleBasedStateMachine):
     def session_is_live(self) -> bool:
         return self.driven.session.phase in (Phase.LIVE, Phase.STOPPING)
 
-    @initialize(limit=st.one_of(st.just(-1), st.integers(1, 300)))
-    def start(self, limit: int) -> None:
+    @initialize(
+        limit=st.one_of(st.just(-1), st.integers(1, 300)), most_ranges=st.sampled_from((1, 2, 256))
+    )
+    def start(self, limit: int, most_ranges: int) -> None:
+        self.patched = patch("gateway.tally.MAX_RANGES", most_ranges)
+        self.patched.start()
         self.driven.start()
         self.driven.ledger.limit = limit
         self.driven.ledger.flush(self.storage)
@@ -174,6 +179,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let all settle: then all that was heard and is admissible is in the ledger."""
+        self.patched.stop()  # all at once from here on
         driven, session = self.driven, self.driven.session
         if session.state is None:
             return

@@ -1,0 +1,154 @@
+"""Compares what the recorders wrote down with what was billed, second by second. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from meter.seconds import ranges_of
+from tests.faults.book import Book
+
+Account = tuple[str, str]  # organization, user
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What Postgres and the ledger say at the end. Seconds are epoch seconds."""
+
+    billed: Mapping[UUID, set[int]]
+    # By organization, and by member: the ledger's figures of the month; those it has.
+    ledger: Mapping[str, int] = field(default_factory=dict)
+    ledger_members: Mapping[Account, int] = field(default_factory=dict)
+    # What the derived figures say that differs from the rows, and sessions that never ended.
+    wrong_figures: Sequence[str] = ()
+    still_live: Sequence[UUID] = ()
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Limits in seconds; who isn't named has none."""
+
+    organizations: Mapping[str, int] = field(default_factory=dict)
+    members: Mapping[Account, int] = field(default_factory=dict)
+
+
+@dataclass
+class Verdict:
+    """`lost`: seconds owed and not billed. `twice`: seconds billed that nobody recorded, or that
+    were refused, and by how much a figure is above the rows it stands for. `findings` say where."""
+
+    sessions: int = 0
+    recorded: int = 0
+    counted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    twice: int = 0
+    over_limit: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing at all is wrong."""
+        return not self.findings
+
+
+def judge(books: Iterable[Book], bill: Bill, caps: Caps | None = None) -> Verdict:
+    """The verdict over all sessions of the books."""
+    books, caps = list(books), caps or Caps()
+    verdict = Verdict(sessions=len(books))
+    totals = _Totals(books, bill)
+    for book in books:
+        _judge_session(book, bill.billed.get(book.session_id, set()), totals, caps, verdict)
+    _judge_limits(totals, caps, verdict)
+    _judge_ledger(totals, bill, verdict)
+    for session_id in bill.still_live:
+        verdict.findings.append(f"session {session_id} is still live")
+    verdict.findings += bill.wrong_figures
+    return verdict
+
+
+class _Totals:
+    """Billed seconds by organization and by member; and those that may have been counted once, but
+    were lost together with the ledger and the recorder that vanished."""
+
+    def __init__(self, books: Iterable[Book], bill: Bill) -> None:
+        self.organizations: Counter[str] = Counter()
+        self.members: Counter[Account] = Counter()
+        self._vanished: Counter[str | Account] = Counter()
+        for book in books:
+            billed = bill.billed.get(book.session_id, set())
+            account = (book.organization_id, book.user_id)
+            self.organizations[account[0]] += len(billed)
+            self.members[account] += len(billed)
+            if book.abandoned:
+                for name in (account[0], account):
+                    self._vanished[name] += len(book.claimed - billed)
+
+    def full(self, book: Book, caps: Caps) -> bool:
+        """Whether one of the limits that hold for a session was used up, once at least."""
+        account = (book.organization_id, book.user_id)
+        organization, member = caps.organizations.get(account[0]), caps.members.get(account)
+        used = self.organizations[account[0]] + self._vanished[account[0]]
+        used_by_member = self.members[account] + self._vanished[account]
+        return (organization is not None and used >= organization) or (
+            member is not None and used_by_member >= member
+        )
+
+
+def _judge_session(
+    book: Book, billed: set[int], totals: _Totals, caps: Caps, verdict: Verdict
+) -> None:
+    verdict.recorded += len(book.recorded)
+    verdict.counted += len(billed)
+    for code, seconds in book.refused.items():
+        verdict.refused[code] += len(seconds)
+    missing, extra = book.owed - billed, billed - book.claimed
+    if missing and totals.full(book, caps):
+        verdict.refused["limit_reached"] += len(missing)
+    elif missing:
+        verdict.lost += len(missing)
+        verdict.findings.append(f"lost: {_where(book, missing)}")
+    verdict.refused["second_in_future"] += len(book.doubtful - billed)
+    if book.abandoned:
+        verdict.refused["never_confirmed"] += len(book.claimed - book.owed - billed)
+    if extra:
+        verdict.twice += len(extra)
+        verdict.findings.append(f"billed, and not recorded: {_where(book, extra)}")
+
+
+def _judge_limits(totals: _Totals, caps: Caps, verdict: Verdict) -> None:
+    used = [
+        *((name, totals.organizations[name], cap) for name, cap in caps.organizations.items()),
+        *(("/".join(who), totals.members[who], cap) for who, cap in caps.members.items()),
+    ]
+    for name, seconds, cap in used:
+        if seconds > cap:
+            verdict.over_limit += seconds - cap
+            verdict.findings.append(f"{name} has {seconds} s billed, and a limit of {cap} s")
+
+
+def _judge_ledger(totals: _Totals, bill: Bill, verdict: Verdict) -> None:
+    figures = [
+        *((name, used, totals.organizations[name]) for name, used in bill.ledger.items()),
+        *(("/".join(who), used, totals.members[who]) for who, used in bill.ledger_members.items()),
+    ]
+    for name, used, billed in figures:
+        if used != billed:
+            verdict.twice += max(used - billed, 0)
+            verdict.findings.append(
+                f"the ledger has {used} s for {name}, and {billed} s are billed"
+            )
+
+
+def _where(book: Book, seconds: set[int]) -> str:
+    first = min(seconds)
+    mask = sum(1 << (second - first) for second in seconds)
+    ranges = [f"{start}-{end}" for start, end in ranges_of(mask, first)]
+    shown = ", ".join(ranges[:5]) + (", …" if len(ranges) > 5 else "")
+    end = f"{book.end.reason} ({book.end.code})" if book.end else "abandoned"
+    return (
+        f"{len(seconds)} s of session {book.session_id} of {book.organization_id}/{book.user_id} "
+        f"({end}; {book.connections} connections, {book.new_origins} new beginnings, "
+        f"{book.refusals} refusals; recorded {len(book.recorded)} s from {min(book.recorded)} to "
+        f"{max(book.recorded)}): {shown}"
+    )

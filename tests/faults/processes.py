@@ -1,0 +1,84 @@
+"""Faults of the product's own processes."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+
+from tests.faults.house import Unit
+from tests.faults.programs import Gateway
+from tests.faults.proxy import Direction, Proxy, Tripwire
+from tests.faults.stage import Stage
+
+# A batch is counted well within this.
+IN_FLIGHT_SECONDS = 0.3
+TRIP_SECONDS = 5.0
+UP, DOWN = frozenset({Direction.UP}), frozenset({Direction.DOWN})
+
+
+async def kill_gateway(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """SIGKILL to one."""
+    await _kill_and_start([chance.choice(stage.house.gateways)], seconds)
+
+
+async def kill_gateways(stage: Stage, _chance: random.Random, seconds: float) -> None:
+    """SIGKILL to all of them."""
+    await _kill_and_start(stage.house.gateways, seconds)
+
+
+async def kill_flusher(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """SIGKILL to one."""
+    await _kill_and_start([chance.choice(stage.house.flushers)], seconds)
+
+
+async def kill_all(stage: Stage, _chance: random.Random, seconds: float) -> None:
+    """SIGKILL to all gateways and flushers."""
+    await _kill_and_start(stage.house.units, seconds)
+
+
+async def kill_unanswered(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """A gateway dies after the ledger has counted, and before it heard so."""
+    unit = chance.choice(stage.house.gateways)
+    await _trip(unit.redis, Tripwire(b"_count\r\n", DOWN))
+    await asyncio.sleep(IN_FLIGHT_SECONDS)
+    await _kill_and_start([unit], seconds)
+
+
+async def kill_unsettled(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """A flusher dies after Postgres has committed, and before the ledger was told."""
+    unit = chance.choice(stage.house.flushers)
+    await _trip(unit.redis, Tripwire(b"_settle\r\n", UP))
+    await _kill_and_start([unit], seconds)
+
+
+async def _trip(way: Proxy, wire: Tripwire) -> None:
+    """Wait until it is tripped; not for long, where its time doesn't come."""
+    way.tripwire = wire
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TRIP_SECONDS):
+            await wire.tripped.wait()
+
+
+async def roll(stage: Stage, _chance: random.Random, seconds: float) -> None:
+    """SIGTERM to one gateway after the other, each started again."""
+    for unit in stage.house.gateways:
+        await asyncio.to_thread(unit.program.stop)
+        await start(unit)
+        await asyncio.sleep(seconds)
+
+
+async def _kill_and_start(units: Sequence[Unit], seconds: float) -> None:
+    await asyncio.gather(*(asyncio.to_thread(unit.program.kill) for unit in units))
+    await asyncio.sleep(seconds)
+    for unit in units:
+        await start(unit)
+
+
+async def start(unit: Unit) -> None:
+    """Start it again, on ways that work."""
+    for way in (unit.redis, unit.postgres):
+        way.cut()
+        way.heal()
+    await asyncio.to_thread(unit.program.start)
+    if isinstance(unit.program, Gateway):
+        await unit.program.wait_ready("/healthz")
