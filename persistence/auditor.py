@@ -2,7 +2,8 @@
 Postgres keeps. What is off is put right.
 
 A ledger's figure is off when rows come into Postgres by another way than through it (minutes that
-are tracked by SQL), or where a flusher commits what it took before the ledger lost all.
+are tracked by SQL), where a flusher commits what it took before the ledger lost all, and after a
+failover to a replica that was behind.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ class Auditor:
         self._metrics = metrics
         self._asked: set[str] = set()
         self._waiting: list[str] = []
+        self._incarnation = ""
         self._round_at = 0.0
         self._purge_at = 0.0
 
@@ -52,6 +54,7 @@ class Auditor:
                 await asyncio.wait_for(stop.wait(), TURN_SECONDS)
                 return
             try:
+                await self.notice_loss()
                 await self.look_at_asked()
                 if now() >= self._round_at:
                     self._round_at = now() + ROUND_SECONDS
@@ -61,6 +64,16 @@ class Auditor:
                     await self._purge()
             except (LedgerUnavailable, StorageUnavailable, RowsRefused) as error:
                 logger.warning("the audit waits: %s", error)
+
+    async def notice_loss(self) -> bool:
+        """Have all accounts looked at when the ledger has become another one since the last call:
+        a replica that was behind, or one started anew from an older file, has older figures."""
+        present = await self._ledger.incarnation()
+        lost = self._incarnation not in ("", present)
+        if lost:
+            self.ask(await self._ledger.organizations())
+        self._incarnation = present
+        return lost
 
     async def look_at_asked(self) -> int:
         """Compare those that were asked for; by how many seconds they were off.

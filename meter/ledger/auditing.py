@@ -51,6 +51,8 @@ class AuditedLedger(Protocol):
 
     async def names(self, pattern: str) -> list[str]: ...
 
+    async def incarnation(self) -> str: ...
+
 
 class LedgerAudit:
     """Of the ledger it is made with."""
@@ -61,6 +63,10 @@ class LedgerAudit:
     async def organizations(self) -> list[str]:
         """Those that the ledger knows."""
         return sorted({name.split(":c:", 1)[1] for name in await self._ledger.names("mm:{*:c:*")})
+
+    async def incarnation(self) -> str:
+        """Another text after the ledger may have lost something."""
+        return await self._ledger.incarnation()
 
     async def account(self, organization_id: str) -> LedgerAccount | None:
         """An organization's figures; None when the ledger doesn't know it (any more)."""

@@ -179,6 +179,20 @@ class Ledger:
         prefix = prefix_of(partition_of(organization_id))
         return (await self._run([(function, (prefix,), arguments)]))[0]
 
+    async def incarnation(self) -> str:
+        """Another text after the server, or a primary of the cluster, has started anew or another
+        one has taken its place."""
+        return await self._guard(self._run_ids)
+
+    async def _run_ids(self) -> str:
+        if not self._prepared:
+            await self._prepare()
+        if isinstance(self._client, Redis):
+            return str((await self._client.info("server"))["run_id"])
+        nodes = self._client.get_primaries()
+        found = [await self._client.info("server", target_nodes=node) for node in nodes]
+        return " ".join(sorted(str(each["run_id"]) for each in found))
+
     async def names(self, pattern: str) -> list[str]:
         """All keys like this. It looks at every key, and in between others are served."""
 

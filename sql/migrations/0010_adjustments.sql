@@ -269,13 +269,24 @@ LANGUAGE sql STABLE AS $$
                     (period.period_end AT TIME ZONE period.time_zone)::date - 1
                 )
         ) AS days (first, last)
+    ), used AS (
+        -- Apart, so that a member's days are found by the member, however many others there are.
+        SELECT daily.day, daily.seconds_used
+        FROM daily_usage AS daily, asked
+        WHERE
+            daily.user_id = get_usage_details.user_id
+            AND daily.organization_id = get_usage_details.organization_id
+            AND daily.day BETWEEN asked.first AND asked.last
+        UNION ALL
+        SELECT daily.day, daily.seconds_used
+        FROM daily_usage AS daily, asked
+        WHERE
+            get_usage_details.user_id IS NULL
+            AND daily.organization_id = get_usage_details.organization_id
+            AND daily.day BETWEEN asked.first AND asked.last
     ), days AS (
         SELECT used.day, sum(used.seconds_used)::bigint AS seconds
-        FROM daily_usage AS used, asked
-        WHERE
-            used.organization_id = get_usage_details.organization_id
-            AND used.day BETWEEN asked.first AND asked.last
-            AND (get_usage_details.user_id IS NULL OR used.user_id = get_usage_details.user_id)
+        FROM used
         GROUP BY used.day
         HAVING sum(used.seconds_used) > 0
     ), sessions AS (

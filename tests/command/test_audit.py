@@ -3,15 +3,17 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from command.embedded import EmbeddedPostgres, EmbeddedValkey
+from command.embedded import EmbeddedPostgres
 from command.errors import CommandError
 from command.group import app
 from persistence.database import Database
 from persistence.writer import Writer
+from tests.ledger.servers import Valkey
 from tests.persistence.builders import FULL, THIS_MINUTE, due
 from tests.persistence.conftest import migrate_at, run_sql, url_of
 
@@ -26,8 +28,8 @@ def audit(*arguments: str) -> tuple[int, str]:
 @pytest.fixture
 def url(
     postgres_server: EmbeddedPostgres,
-    valkey_server: EmbeddedValkey,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Iterator[str]:
     """A migrated database with a minute in it, named by the environment."""
     url = url_of(postgres_server, "audit_command")
@@ -35,20 +37,18 @@ def url(
     asyncio.run(migrate_at(url))
     asyncio.run(_record(url))
     monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.setenv("REDIS_URL", valkey_server.url)
-    yield url
+    with Valkey(tmp_path / "valkey") as valkey:
+        monkeypatch.setenv("REDIS_URL", valkey.url)
+        yield url
     asyncio.run(run_sql(postgres_server.url, "DROP DATABASE audit_command WITH (FORCE)"))
 
 
-def in_postgres(shown: str) -> list[tuple[str, int]]:
-    """What differs there; other tests leave what they like in the Valkey."""
-    drifts = [each for each in json.loads(shown)["drifts"] if each["figure"] != "ledger"]
-    return [(each["organization_id"], each["seconds"]) for each in drifts]
+def drifts(shown: str) -> list[tuple[str, int]]:
+    return [(each["organization_id"], each["seconds"]) for each in json.loads(shown)["drifts"]]
 
 
 async def _record(url: str) -> None:
     database = Database(url, name="test", max_connections=1)
-    # Of an organization that no other test records for: they share the Valkey.
     await Writer(database).write([due((THIS_MINUTE, FULL), organization="audited")])
     await database.aclose()
 
@@ -66,13 +66,10 @@ def test_drift_is_shown_and_ends_with_1_until_it_is_repaired(url: str) -> None:
     assert "audited" in shown
     assert "-10" in shown
     code, shown = audit("--json")
-    assert in_postgres(shown) == [("audited", -10)]
+    assert drifts(shown) == [("audited", -10)]
     code, shown = audit("--repair")
     assert (code, "made anew" in shown) == (0, True)
-    found = [
-        each for each in json.loads(audit("--json")[1])["drifts"] if each["figure"] != "ledger"
-    ]
-    assert found == []
+    assert drifts(audit("--json")[1]) == []
 
 
 @pytest.mark.parametrize("month", ["2026", "2026-13", "november", "0001-01"])

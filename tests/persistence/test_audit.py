@@ -221,6 +221,24 @@ async def test_minutes_that_come_by_sql_are_soon_in_the_ledgers_figures(
     assert (standing.used, standing.member_used) == (130, 130)
 
 
+async def test_a_ledger_that_came_back_older_is_put_right_at_once(
+    database: Database, storage: PostgresStorage, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record(ledger, storage, 10)
+    auditor = Auditor(ledger, database, FlusherMetrics())
+    assert not await auditor.notice_loss()
+    assert not await auditor.notice_loss()
+    await LedgerAudit(ledger).correct("org_1", month_of(int(time.time())), {None: -4})
+
+    async def another() -> str:
+        return "another server"
+
+    monkeypatch.setattr(ledger, "incarnation", another)
+    assert await auditor.notice_loss()
+    assert await auditor.look_at_asked() == 4
+    assert not await auditor.notice_loss()
+
+
 async def test_writers_wait_for_a_repair_and_lose_nothing(
     database: Database, writer: Writer, connection: asyncpg.Connection
 ) -> None:
