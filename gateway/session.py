@@ -60,6 +60,7 @@ class RecorderSession(ClientSide):
         self._deadline = now + times.start_timeout
         self._token_deadline = float("inf")
         self._queued = False
+        self._deaf = False
         self._end_asked = False
         self._asked_at = now
         self._acked_at = float("-inf")
@@ -127,7 +128,8 @@ class RecorderSession(ClientSide):
 
     def _on_stop(self) -> None:
         self._require_started()
-        if self.phase is not Phase.ENDING:
+        # A heartbeat before it that wasn't heard would be lost: the client brings both again.
+        if self.phase is not Phase.ENDING and not self._deaf:
             self._end(self._end_reason if self.phase is Phase.STOPPING else EndReason.STOPPED)
 
     def _require_started(self) -> None:
@@ -137,7 +139,8 @@ class RecorderSession(ClientSide):
     def _heartbeat(self, message: messages.Heartbeat) -> None:
         if not (self.phase is Phase.LIVE or self.phase is Phase.STOPPING):
             self._require_started()
-            return  # after `stop`, or while draining: the client will bring it again
+            self._deaf = True  # after `stop`, or while draining: the client will bring it again
+            return
         bounds = message.bounds()
         if bounds is None:
             raise MessageError(

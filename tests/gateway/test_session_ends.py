@@ -340,6 +340,17 @@ class TestDrain:
         driven.end()
         assert driven.close_code == 1000
 
+    def test_a_stop_after_seconds_that_were_not_heard_waits_for_the_next_gateway(self) -> None:
+        driven = started()
+        driven.hear(3)
+        driven.session.drain(250)
+        driven.hear(4)  # nobody listens any more
+        driven.say(type="stop")
+        driven.count()
+        assert driven.sent[-1] == {"type": "drain", "reconnect_after_ms": 250}
+        assert driven.close_code == 4000
+        assert driven.ledger.entries[SESSION_ID].state.ended_at is None
+
     def test_a_session_that_is_ending_ends(self) -> None:
         driven = started()
         driven.say(type="stop")
