@@ -81,7 +81,7 @@ class Auditor:
         Raises `LedgerUnavailable` and `StorageUnavailable`; then they are still to be looked at."""
         asked, self._asked = self._asked, set()
         try:
-            return await self._look_at(sorted(asked)) if asked else 0
+            return await self._look_at(sorted(asked), logging.INFO) if asked else 0
         except BaseException:
             self._asked |= asked
             raise
@@ -93,12 +93,13 @@ class Auditor:
         if not self._waiting:
             self._waiting = await self._ledger.organizations()
         now, self._waiting = self._waiting[:ACCOUNTS_A_TURN], self._waiting[ACCOUNTS_A_TURN:]
-        return await self._look_at(now)
+        return await self._look_at(now, logging.WARNING)
 
-    async def _look_at(self, organizations: list[str]) -> int:
+    async def _look_at(self, organizations: list[str], level: int) -> int:
         drifts = await repair_ledger(self._database, self._ledger, organizations, by_rows=False)
         for drift in drifts:
-            logger.warning(
+            logger.log(
+                level,
                 "the ledger's figure of %r was off by %+d s, and is put right: Postgres has %d",
                 drift.organization_id,
                 drift.seconds,

@@ -27,7 +27,10 @@ class PageParams(msgspec.Struct, frozen=True, kw_only=True):
             return None
         try:
             padded = self.cursor + "=" * (-len(self.cursor) % 4)
-            return msgspec.json.decode(base64.urlsafe_b64decode(padded), type=kind)
+            place = base64.urlsafe_b64decode(padded)
+            if b"\\u0000" in place:  # which no row has, and Postgres refuses
+                raise ValueError("NUL")
+            return msgspec.json.decode(place, type=kind)
         except (ValueError, UnicodeError, RecursionError, binascii.Error, msgspec.MsgspecError):
             raise refuse(ProblemCode.BAD_REQUEST, "`cursor` is none of this list") from None
 

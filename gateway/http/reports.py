@@ -34,6 +34,13 @@ class Format(StrEnum):
     JSON = "json"
 
 
+def within_reach(day: date) -> date:
+    """The day, if figures may be asked for from it on. Raises `Problem`."""
+    if not 1970 <= day.year <= 9998:
+        raise refuse(ProblemCode.BAD_REQUEST, "these days are out of reach")
+    return day
+
+
 class SpanParams(msgspec.Struct, frozen=True, kw_only=True):
     """From one day to another, both included; by default this month's until today."""
 
@@ -50,9 +57,7 @@ class SpanParams(msgspec.Struct, frozen=True, kw_only=True):
                 ProblemCode.BAD_REQUEST,
                 f"`last_day` is from 0 to {MAX_DAYS - 1} days after `first_day`",
             )
-        if last.year > 9998 or first.year < 1970:
-            raise refuse(ProblemCode.BAD_REQUEST, "these days are out of reach")
-        return first, last
+        return within_reach(first), within_reach(last)
 
 
 class ReportParams(SpanParams, frozen=True, kw_only=True):
@@ -127,7 +132,7 @@ class ReportOperations:
     async def activity(self, call: Call[ActivityParams, Nothing]) -> Activity:
         """On whichever account; as far as it is durable."""
         params = call.params
-        since = params.since or datetime.now(UTC).date().replace(day=1)
+        since = within_reach(params.since or datetime.now(UTC).date().replace(day=1))
         return await call.books.activity(since, params.idle_days, params.limit)
 
     async def analytics(self, call: Call[SpanParams, Nothing]) -> Analytics:

@@ -257,7 +257,8 @@ CREATE TRIGGER limits_cleared AFTER TRUNCATE ON plan_limits
 
 -- What holds for a member of an organization, and the version of the organization's limits that it
 -- is of. Limits are in seconds, null: unlimited. The organization's is its own where it has one,
--- else its plan's. Without a plan the other columns are null, and the defaults hold. Always one row.
+-- else its plan's: that of its subscription, or where a user's personal account has none any more,
+-- the default one. Without a plan the other columns are null, and the defaults hold. Always one row.
 DROP FUNCTION account_limits(text, text);
 CREATE FUNCTION account_terms(
     organization text,
@@ -305,7 +306,13 @@ LANGUAGE sql STABLE AS $$
     LEFT JOIN organizations AS own ON own.id = organization
     LEFT JOIN user_subscriptions AS subscription
         ON subscription.organization_id = organization AND subscription.ended_at IS NULL
-    LEFT JOIN plans AS plan ON plan.id = subscription.plan_id
+    LEFT JOIN plans AS plan
+        ON plan.id = subscription.plan_id
+        OR (
+            subscription.plan_id IS NULL
+            AND plan.is_default
+            AND EXISTS (SELECT FROM users WHERE clerk_id = organization)
+        )
     LEFT JOIN plan_limits AS allotment
         ON allotment.plan_id = plan.id AND allotment.usage_type = 'minutes_per_month'
 $$;

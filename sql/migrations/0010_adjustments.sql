@@ -67,8 +67,8 @@ LANGUAGE sql STABLE AS $$
     WHERE organization_id = organization AND effective_at >= starts AND effective_at < ends
 $$;
 
--- The plan that holds for a member of an organization; null: none. A user who isn't known yet will get
--- the default one with the personal account.
+-- The plan that holds for a member of an organization; null: none. A personal account whose
+-- subscription has ended, or whose user isn't known yet, has the default one.
 CREATE FUNCTION account_plan(organization text, member text) RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT coalesce(
@@ -82,8 +82,10 @@ LANGUAGE sql STABLE AS $$
             FROM plans
             WHERE
                 is_default
-                AND organization = member
-                AND NOT EXISTS (SELECT FROM users WHERE clerk_id = member)
+                AND (
+                    organization = member
+                    OR EXISTS (SELECT FROM users WHERE clerk_id = organization)
+                )
         )
     )
 $$;

@@ -92,6 +92,20 @@ async def test_a_user_who_is_known_keeps_their_plan(
     assert (await load(storage, "alice", "alice")).organization_limit == 2500 * 60
 
 
+async def test_a_personal_account_whose_subscription_has_ended_is_on_the_default_plan(
+    storage: PostgresStorage, connection: asyncpg.Connection
+) -> None:
+    await load(storage, "alice", "alice")
+    await subscribe(connection, "premium", "alice")
+    await connection.execute(
+        "UPDATE user_subscriptions SET status = 'canceled', ended_at = now() WHERE ended_at IS NULL"
+    )
+    assert (await load(storage, "alice", "alice")).organization_limit == 300 * 60
+    await subscribe(connection, "premium")
+    await connection.execute("DELETE FROM user_subscriptions")
+    assert (await load(storage)).organization_limit == UNLIMITED  # an organization's
+
+
 async def test_a_member_of_an_organization_is_not_held_to_a_plan_of_their_own(
     storage: PostgresStorage,
 ) -> None:
