@@ -1,21 +1,25 @@
 """What users ask of a month, with a little and with a lot in `usage_tracking`.
 
-The same questions at 1 and at 20 million rows, made by SQL without the triggers, and the kept
-figures after them in one statement each: sessions of an hour, of 200 organizations with 20 users
-each, spread evenly over eleven months. So the account that is asked for has 20 times the rows, too;
-and its user an hour on every day in either case, as a month's answer has a line a day. Through the
-Python faces that the HTTP routes use, one question at a time, 200 times each.
+The same questions of two databases, with 1 and with 20 million rows, made by SQL without the
+triggers, and the kept figures after them in one statement each: sessions of an hour, of 200
+organizations with 20 users each, spread evenly over eleven months. So the account that is asked for
+has 20 times the rows, too; and its user an hour on every day in either case, as a month's answer
+has a line a day. Through the Python faces that the HTTP routes use, one question at a time, 200
+times each, of both in turn.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from statistics import median, quantiles
+from urllib.parse import urlsplit
 
 import asyncpg
 
 from persistence.books import Books, PostgresStore
+from persistence.migrations import migrate
 
 ORGANIZATIONS, USERS, SESSION_MINUTES, DAYS = 200, 20, 60, 330
 ORGANIZATION, USER = "org-7", "user-7-3"
@@ -42,42 +46,69 @@ class HistoryFigures:
 
 
 def measure_history(database_url: str, sizes: tuple[int, ...]) -> list[HistoryFigures]:
-    """Fill the database to each of the sizes in turn, and ask."""
+    """Make a database of each of the sizes on the server, and ask them in turn."""
     return asyncio.run(_measure(database_url, sizes))
 
 
 async def _measure(database_url: str, sizes: tuple[int, ...]) -> list[HistoryFigures]:
-    found = []
-    for rows in sizes:
-        began = time.monotonic()
-        await _fill(database_url, rows)
-        filled = time.monotonic() - began
-        found.append(await _ask(database_url, rows, filled))
-    return found
+    async with AsyncExitStack() as stack:
+        books, filled = [], []
+        for rows in sizes:
+            url = await _database(database_url, f"history_{rows}")
+            stack.push_async_callback(_run, database_url, f"DROP DATABASE history_{rows}")
+            began = time.monotonic()
+            await _fill(url, rows)
+            filled.append(time.monotonic() - began)
+            store = PostgresStore(url, max_connections=1)
+            stack.push_async_callback(store.aclose)
+            books.append(await stack.enter_async_context(store.reading()))
+        times = await _ask(books)
+    return [
+        HistoryFigures(
+            rows,
+            seconds,
+            {name: median(each) for name, each in asked.items()},
+            {name: quantiles(each, n=100)[98] for name, each in asked.items()},
+        )
+        for rows, seconds, asked in zip(sizes, filled, times, strict=True)
+    ]
 
 
-async def _ask(database_url: str, rows: int, fill_seconds: float) -> HistoryFigures:
-    store = PostgresStore(database_url)
-    p50_ms, p99_ms = {}, {}
-    try:
-        for name, question in QUESTIONS.items():
-            times = []
-            for _ in range(ASKS):
+async def _ask(all_books: list[Books]) -> list[dict[str, list[float]]]:
+    """Each question of each in turn, so that what else the machine does is in all of them."""
+    times: list[dict[str, list[float]]] = [{name: [] for name in QUESTIONS} for _ in all_books]
+    for name, question in QUESTIONS.items():
+        for _ in range(ASKS):
+            for books, asked in zip(all_books, times, strict=True):
                 began = time.perf_counter()
-                async with store.reading() as books:
-                    await question(books)
-                times.append((time.perf_counter() - began) * 1000)
-            p50_ms[name], p99_ms[name] = median(times), quantiles(times, n=100)[98]
+                await question(books)
+                asked[name].append((time.perf_counter() - began) * 1000)
+    return times
+
+
+async def _database(server_url: str, name: str) -> str:
+    """Make a database with all migrations."""
+    await _run(server_url, f"CREATE DATABASE {name} TEMPLATE template0")
+    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    connection = await asyncpg.connect(url)
+    try:
+        await migrate(connection)
     finally:
-        await store.aclose()
-    return HistoryFigures(rows, fill_seconds, p50_ms, p99_ms)
+        await connection.close()
+    return url
+
+
+async def _run(database_url: str, sql: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
 
 
 async def _fill(database_url: str, rows: int) -> None:
     connection = await asyncpg.connect(database_url, command_timeout=3600)
     try:
-        await connection.execute("TRUNCATE usage_tracking")
-        await connection.execute("DELETE FROM interview_sessions")
         await connection.execute("SELECT ensure_usage_partitions(now() - interval '1 year', 14)")
         await connection.execute("SELECT ensure_user_exists($1)", USER)
         await connection.execute(
