@@ -33,6 +33,7 @@ def set_(
     user: Annotated[
         str | None, typer.Option(help="The limit of this member, and not the organization's.")
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the limit as JSON.")] = False,
     data: Data = None,
 ) -> None:
     """Set the monthly limit of an organization, or with --user of one of its members.
@@ -44,14 +45,11 @@ def set_(
         raise CommandError("an organization's and a user's id can't be empty", 2)
     url = database_url(data)
 
-    from command.limits_display import amount
+    from command.limits_display import show_limit_set
     from persistence.limits import set_limit
 
     ask(set_limit(url, org, user, seconds))
-    whose = f"{user} in {org}" if user is not None else org
-    typer.echo(
-        f"{whose}: {amount(seconds)} a month" if seconds is not None else f"{whose}: unlimited"
-    )
+    show_limit_set(org, user, seconds, as_json=json)
 
 
 @app.command()

@@ -35,6 +35,17 @@ def harmless(name: str) -> str:
     return "".join([letter if letter.isprintable() else "�" for letter in name])
 
 
+def show_limit_set(org: str, user: str | None, seconds: int | None, *, as_json: bool) -> None:
+    """Print a limit that was set to stdout."""
+    if as_json:
+        document = {"organization_id": org, "user_id": user, "limit_seconds": seconds}
+        sys.stdout.write(json.dumps(document) + "\n")
+        return
+    whose = harmless(f"{user} in {org}" if user is not None else org)
+    limit = amount(seconds) if seconds is None else f"{amount(seconds)} a month"
+    sys.stdout.write(f"{whose}: {limit}\n")
+
+
 def show_limits(limits: OrganizationLimits, *, as_json: bool) -> None:
     """Print them to stdout."""
     if as_json:

@@ -255,7 +255,7 @@ class RecorderSession(ClientSide):
             self._ended_elsewhere(reply)
             return
         assert reply.standing is not None
-        self._heed(reply.standing)
+        limits_changed = self._heed(reply.standing)
         self._asked_at = now
         tally = self.tally
         asked = tally.counted(reply, self._earliest(now) if reply.too_late else 0)
@@ -270,7 +270,7 @@ class RecorderSession(ClientSide):
             return
         through = tally.counted_through()
         durable = min(reply.durable_through, through)
-        news = durable > tally.durable_through or asked > 1
+        news = durable > tally.durable_through or asked > 1 or limits_changed
         tally.durable_through = durable
         if news or now - self._acked_at >= self._ack_due_seconds:
             self._ack(through, now)
@@ -281,13 +281,15 @@ class RecorderSession(ClientSide):
         else:
             self._settle_phase()
 
-    def _heed(self, standing: Standing) -> None:
-        """How the account stands now; its plan may have changed."""
-        if self._standing is None or standing.terms is not self._standing.terms:
+    def _heed(self, standing: Standing) -> bool:
+        """How the account stands now; whether its limits or its plan have changed."""
+        before, self._standing = self._standing, standing
+        if before is None or standing.terms is not before.terms:
             assert self.state is not None
             longest = standing.terms.longest(self._rules.max_session_seconds)
             self._longest_until = self.state.origin + longest - self._server_offset
-        self._standing = standing
+            return True
+        return standing.limit != before.limit or standing.member_limit != before.member_limit
 
     def _out_of_bounds(self, reply: Counted) -> None:
         if reply.in_future:

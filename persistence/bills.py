@@ -18,8 +18,8 @@ class Bill:
     """A period of an account. All figures are in seconds but `sessions`.
 
     `recorded` is what its sessions counted, `adjusted` what was added or given back by hand.
-    `billed` is both, rounded by `rule`, 0 at least; of it `overage` is past `limit` (None:
-    unlimited), where the plan bills that.
+    `billed` is both, rounded by `rule`, 0 at least. `overage` are the exact ones of both that are
+    past `limit` (None: unlimited), where the plan bills that.
     """
 
     organization_id: str
@@ -75,8 +75,9 @@ async def _bill(connection: Connection, organization_id: str, at_second: int) ->
         rule = BillingRule(
             Increment.parse(row["billing_increment"]), Rounding(row["billing_rounding"])
         )
-    billed = rule.billed_seconds(sessions, adjusted_seconds)
+    recorded = sum(session.seconds for session in sessions)
     limit, terms = row["organization_limit"], terms_of(row)
+    past = recorded + adjusted_seconds - limit if limit is not None else 0
     return Bill(
         organization_id=organization_id,
         period=period,
@@ -84,9 +85,9 @@ async def _bill(connection: Connection, organization_id: str, at_second: int) ->
         plan_id=row["plan_id"],
         rule=rule,
         sessions=len(sessions),
-        recorded=sum(session.seconds for session in sessions),
+        recorded=recorded,
         adjusted=adjusted_seconds,
-        billed=billed,
+        billed=rule.billed_seconds(sessions, adjusted_seconds),
         limit=limit,
-        overage=max(billed - limit, 0) if limit is not None and terms.bills_past_limit else 0,
+        overage=max(past, 0) if terms.bills_past_limit else 0,
     )

@@ -41,6 +41,11 @@ def test_what_was_set_is_shown(database: None) -> None:
     )
     limits("set", "acme", "--minutes", "5", "--user", "bob")
     assert limits("set", "acme", "--unlimited", "--user", "bob") == "bob in acme: unlimited\n"
+    assert json.loads(limits("set", "acme", "--minutes", "5", "--user", "eve", "--json")) == {
+        "organization_id": "acme",
+        "user_id": "eve",
+        "limit_seconds": 300,
+    }
     shown = json.loads(limits("show", "acme", "--json"))
     assert shown["organization_id"] == "acme"
     assert (shown["limit_seconds"], shown["used_seconds"]) == (36_000, 0)

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from meter.messages import Started
-from tests.gateway.counting import until
+from meter.messages import Ack, Started
+from tests.gateway.counting import Peer, until
 from tests.gateway.limited import (
     SEEN_WITHIN_SECONDS,
     USER,
@@ -88,3 +88,24 @@ async def test_sessions_that_say_nothing_are_stopped_with_the_one_that_reaches_t
         peers[number].hear(0, 2)
     await until(lambda: all(stops(peer) for peer in peers), 0.4)
     assert gateways.counted() == 3
+
+
+async def test_a_new_limit_is_told_to_live_sessions_also_to_those_that_say_nothing(
+    gateways: Gateways,
+) -> None:
+    await gateways.limit(1000)
+    talking, silent = await gateways.start(2)
+    talking.hear(0, 0)
+    await asyncio.sleep(0.7)  # both have had an ack, and none is due for some seconds
+    await gateways.limit(2000)
+    for second in range(1, 4):
+        talking.hear(second - 1, second - 1)
+        await asyncio.sleep(0.5)
+    within_seconds = SEEN_WITHIN_SECONDS - 1.5
+    await until(lambda: told_limit(talking) == told_limit(silent) == 2000, within_seconds)
+
+
+def told_limit(peer: Peer) -> int | None:
+    """The limit that the session's last ack told."""
+    acks = [message for message in peer.sent if isinstance(message, Ack)]
+    return acks[-1].usage.limit_seconds if acks else None
