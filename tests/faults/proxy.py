@@ -41,12 +41,14 @@ class Link:
     def __init__(self, proxy: "Proxy") -> None:
         self.proxy = proxy
         self.ends: dict[Direction, End] = {}
+        self.whole = False
         self.swallowed: set[Direction] = set()
 
     def join(self, end: "End") -> None:
         self.ends[end.to] = end
         if len(self.ends) == len(BOTH):
-            for each in self.ends.values():
+            self.whole = True
+            for each in list(self.ends.values()):
                 each.begin()
 
     def other(self, end: "End") -> "End | None":
@@ -76,6 +78,7 @@ class End(asyncio.Protocol):
         self.to = to
         self.lost = False
         self.pending_until = 0.0
+        self._early: list[bytes] = []
         self._delayed: deque[bytes] = deque()
         self.transport = cast(asyncio.Transport, None)
 
@@ -85,12 +88,20 @@ class End(asyncio.Protocol):
         self.transport.pause_reading()
 
     def begin(self) -> None:
-        """Both sockets are there."""
-        if self.to not in self.link.proxy.stalled:
-            self.transport.resume_reading()
+        """Both sockets are there, or a stall is over."""
+        if self.to in self.link.proxy.stalled:
+            return
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
+        self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         link, proxy = self.link, self.link.proxy
+        if not link.whole or self.to in proxy.stalled:
+            # CPython 3.11.2 reads a socket that was paused in `connection_made`.
+            self._early.append(data)
+            return
         other = link.other(self)
         if proxy.tripwire is not None and self.to is Direction.UP and proxy.tripwire.word in data:
             link.swallowed |= proxy.tripwire.swallow
@@ -201,7 +212,7 @@ class Proxy:
         self.refusing = False
         for end in self._ends():
             if end.to in stalled and len(end.link.ends) == len(BOTH):
-                end.transport.resume_reading()
+                end.begin()
 
     def _ends(self) -> list[End]:
         return [end for link in list(self.links) for end in link.ends.values()]

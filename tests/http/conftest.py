@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -136,10 +137,13 @@ async def serving_api(
                 await storage.aclose()
 
 
+_templates = count(1)
+
+
 @pytest.fixture(scope="session")
 def api_template(postgres_server: EmbeddedPostgres) -> str:
     """The name of a database with all migrations and no rows."""
-    name = "api_template"
+    name = f"api_template_{next(_templates)}"  # other folders' tests have this fixture, too
     asyncio.run(run_sql(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE template0"))
     asyncio.run(migrate_at(url_of(postgres_server, name)))
     return name
