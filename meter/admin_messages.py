@@ -19,7 +19,7 @@ PlanId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")
 Currency = Annotated[str, Meta(pattern=r"^[a-z]{3}$")]
 Cents = Annotated[int, Meta(ge=0, le=2_000_000_000)]
 LimitValue = Annotated[int, Meta(ge=-1, le=60_000_000_000)]
-LimitSeconds = Annotated[int, Meta(ge=0, le=3_600_000_000_000)]
+LimitSeconds = Annotated[int, Meta(ge=-1, le=3_600_000_000_000)]
 AdjustedSeconds = Annotated[int, Meta(ge=-3_600_000_000_000, le=3_600_000_000_000)]
 
 Item = TypeVar("Item")
@@ -86,7 +86,8 @@ class MemberChange(Struct, frozen=True):
 
 
 class LimitChange(Struct, frozen=True):
-    """A monthly limit to the second, of the organization or of one of its members; null: none."""
+    """A monthly limit to the second, of the organization or of one of its members; null or -1:
+    none."""
 
     limit_seconds: LimitSeconds | None
     user_id: Text | None = None

@@ -125,6 +125,10 @@ class Books(AdminBooks):
         """A new chat."""
         return await self.one(Chat, "make_chat", user_id, title)
 
+    async def has_chat(self, user_id: str, chat_id: UUID) -> bool:
+        """Whether a chat is this user's."""
+        return await self.has("has_chat", user_id, chat_id)
+
     async def responses(
         self, user_id: str, chat_id: UUID, most: int, after: Place | None
     ) -> list[Response]:

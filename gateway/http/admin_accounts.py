@@ -19,6 +19,7 @@ from meter.admin_messages import (
     OrganizationChange,
     Page,
 )
+from meter.limits import UNLIMITED
 
 SCOPES = ("admin",)
 ORGANIZATIONS = "/api/admin/organizations"
@@ -254,7 +255,8 @@ async def set_limit(call: Call[OrganizationParams, LimitChange]) -> AccountLimit
     """Of the organization, or of one of its members; both are made where they are missing. Live
     sessions see it within 2 seconds. Null is unlimited, whatever the plan says."""
     organization_id, body = call.params.organization_id, call.body
-    await call.books.set_limit(organization_id, body.user_id, body.limit_seconds)
+    seconds = None if body.limit_seconds == UNLIMITED else body.limit_seconds
+    await call.books.set_limit(organization_id, body.user_id, seconds)
     return await call.books.account_limit(organization_id, body.user_id)
 
 

@@ -186,8 +186,9 @@ async def begin_chat(call: Call[Nothing, NewChat]) -> Chat:
 
 
 async def list_responses(call: Call[ChatPageParams, Nothing]) -> Page[Response]:
-    """None of a chat that isn't the user's."""
     params = call.params
+    if not await call.books.has_chat(call.identity.user_id, params.chat_id):
+        raise _not_found()
     found = await call.books.responses(
         call.identity.user_id, params.chat_id, params.limit + 1, params.after(Place)
     )

@@ -107,6 +107,8 @@ async def test_a_limit_reaches_live_sessions_within_two_seconds(service: Service
         await recorder.hear(0, 1)
         await recorder.acked(0)
         path = f"{ORGANIZATIONS}/acme/limits"
+        answer = await service.operator.ask("PUT", path, {"limit_seconds": -1})
+        assert answer.json()["limit_seconds"] is None
         answer = await service.operator.ask("PUT", path, {"limit_seconds": 0})
         assert answer.json()["limit_seconds"] == 0
         assert (await recorder.one("stop", 3.0))["reason"] == "limit_reached"
