@@ -5,6 +5,8 @@ FROM audit_months($1, $2)
 UNION ALL
 SELECT 'daily_usage', organization_id, user_id, place, kept, counted FROM audit_days($1, $2)
 UNION ALL
+SELECT 'daily_usage', organization_id, user_id, place, kept, counted FROM audit_moments($1, $2)
+UNION ALL
 SELECT 'period_usage', organization_id, user_id, place, kept, counted FROM audit_periods($1, $2)
 UNION ALL
 SELECT 'interview_sessions', organization_id, user_id, place, kept, counted

@@ -100,10 +100,17 @@ async def limit_member(
 async def adjust(
     db: asyncpg.Connection, organization: str, seconds: int, user: str | None = None
 ) -> None:
-    """Adjust an account now."""
+    """Adjust an account now; of a user, who becomes a member."""
     await db.execute(
         "INSERT INTO organizations (id) VALUES ($1) ON CONFLICT (id) DO NOTHING", organization
     )
+    if user is not None:
+        await db.execute(
+            "INSERT INTO organization_members (organization_id, user_id) VALUES ($1, $2)"
+            " ON CONFLICT DO NOTHING",
+            organization,
+            user,
+        )
     await db.execute(
         "INSERT INTO usage_adjustments (organization_id, user_id, seconds, reason, author)"
         " VALUES ($1, $2, $3, 'a test', 'somebody')",

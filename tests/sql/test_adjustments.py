@@ -5,7 +5,15 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from tests.sql.accounts import NOON, adjust, limit_organization, row_of
+from tests.sql.accounts import (
+    NOON,
+    adjust,
+    check,
+    limit_member,
+    limit_organization,
+    record,
+    row_of,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -70,6 +78,8 @@ async def test_adjustments_are_of_the_period_that_holds_their_moment(
     db: asyncpg.Connection,
 ) -> None:
     await limit_organization(db, "acme", 1)
+    for member in ("ann", "bob"):
+        await limit_member(db, "acme", member, None)
     for offset, user, seconds in ((0, None, 1), (0, "ann", 2), (1, "ann", 4), (-1, "bob", 8)):
         await db.execute(
             "INSERT INTO usage_adjustments"
@@ -89,3 +99,73 @@ async def test_an_organization_with_adjustments_stays(db: asyncpg.Connection) ->
     await adjust(db, "acme", 60)
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await db.execute("DELETE FROM organizations")
+
+
+async def adjustment(
+    db: asyncpg.Connection, user: str | None, seconds: int = 60, at: str = "now"
+) -> None:
+    await db.execute(
+        "INSERT INTO usage_adjustments"
+        " (organization_id, user_id, seconds, effective_at, reason, author)"
+        " VALUES ('acme', $1, $2, $3::text::timestamptz, 'because', 'op')",
+        user,
+        seconds,
+        at,
+    )
+
+
+async def test_an_adjustment_of_an_unknown_user_or_of_no_member_is_refused(
+    db: asyncpg.Connection,
+) -> None:
+    await limit_organization(db, "acme", 1)
+    await db.execute("SELECT ensure_user_exists('bob')")
+    for user in ("nobody", "bob"):
+        with pytest.raises(asyncpg.ForeignKeyViolationError, match="is no member of acme") as error:
+            await adjustment(db, user)
+        assert error.value.constraint_name == "usage_adjustments_member"
+    assert await db.fetchval("SELECT count(*) FROM usage_adjustments") == 0
+
+
+async def test_an_adjustment_is_taken_of_a_member_of_who_recorded_and_of_whose_account_it_is(
+    db: asyncpg.Connection,
+) -> None:
+    await limit_organization(db, "acme", 1)
+    await limit_member(db, "acme", "member", None)
+    await record(db, "acme", "recorded", 60)
+    await db.execute("SELECT ensure_user_exists('profiled')")
+    await db.execute("UPDATE profiles SET organization_id = 'acme'")
+    for user in ("member", "recorded", "profiled", "acme"):
+        await adjustment(db, user)
+    await adjustment(db, None)
+    assert await db.fetchval("SELECT count(*) FROM usage_adjustments") == 5
+
+
+@pytest.mark.parametrize("moment", ["9999-01-01", "1969-12-31", "infinity", "-infinity"])
+async def test_an_adjustment_far_from_now_is_refused(db: asyncpg.Connection, moment: str) -> None:
+    await limit_organization(db, "acme", 1)
+    with pytest.raises(asyncpg.CheckViolationError) as error:
+        await adjustment(db, None, at=moment)
+    assert error.value.constraint_name == "usage_adjustments_moment"
+
+
+async def test_a_members_minutes_have_their_adjustments_as_check_usage_limit_has(
+    db: asyncpg.Connection,
+) -> None:
+    minutes = "SELECT current_month_minutes_used FROM organization_members WHERE user_id = 'ann'"
+    await limit_organization(db, "acme", 10)
+    await limit_member(db, "acme", "ann", 1)
+    await record(db, "acme", "ann", 300)
+    for seconds, expected in ((-60, 4), (-600, 0), (480, 2)):
+        await adjustment(db, "ann", seconds)
+        assert await db.fetchval(minutes) == expected
+        assert (await check(db, "ann", "acme"))["minutes_used"] == expected
+    await record(db, "acme", "ann", 60)
+    assert await db.fetchval(minutes) == 3
+    await adjustment(db, None, 600)
+    before = NOON.replace(day=1) - timedelta(days=3)
+    await adjustment(db, "ann", 600, at=f"{before}")
+    assert await db.fetchval(minutes) == 3
+    assert await db.fetch("SELECT * FROM audit_members()") == []
+    await db.execute("UPDATE organization_members SET current_month_minutes_used = 9")
+    await db.fetchval("SELECT repair_usage('2000-01-01', '2001-01-01')")
+    assert await db.fetchval(minutes) == 3

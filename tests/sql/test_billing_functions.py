@@ -10,7 +10,15 @@ import pytest
 
 from persistence.writer import write
 from tests.persistence.builders import FULL, THIS_MINUTE, due, session_id
-from tests.sql.accounts import NOON, adjust, record, row_of, subscribe, track
+from tests.sql.accounts import (
+    NOON,
+    adjust,
+    limit_organization,
+    record,
+    row_of,
+    subscribe,
+    track,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -295,6 +303,38 @@ async def test_function_check_usage_limit_has_a_form_with_a_type_and_an_amount(
     assert tuple(found)[:5] == (False, 3, 5, 2, False)
     assert (await row_of(db, "SELECT * FROM check_usage_limit('ann', 'ann')"))["can_record"]
     assert await db.fetch("SELECT * FROM check_usage_limit('ann', 'never heard of', 1)") == []
+
+
+async def test_function_check_usage_limit_without_an_amount_is_of_a_usage_type_by_its_name(
+    db: asyncpg.Connection,
+) -> None:
+    """1 of it, on the personal account; any other second text is an organization."""
+    await call(db, "track_usage", "ann", ANALYSES, 4)
+    asked = "SELECT * FROM check_usage_limit('ann', $1)"
+    names = ("allowed", "current_usage", "limit_value", "remaining", "unlimited", "can_record")
+    found = await row_of(db, asked, ANALYSES)
+    assert [found[name] for name in names] == [True, 4, 5, 1, False, None]
+    whole = await row_of(db, "SELECT * FROM check_usage_limit('ann', $1, 1)", ANALYSES)
+    assert {name: found[name] for name in whole.keys()} == dict(whole)  # noqa: SIM118
+    await call(db, "track_usage", "ann", ANALYSES, 1)
+    found = await row_of(db, asked, ANALYSES)
+    assert [found[name] for name in names] == [False, 5, 5, 0, False, None]
+    await record(db, "ann", "ann", 61)
+    found = await row_of(db, asked, "minutes_per_month")
+    assert [found[name] for name in names] == [True, 2, 300, 298, False, True]
+    assert (found["minutes_used"], found["scope"]) == (2, "organization")
+    found = await row_of(db, asked, "acme")
+    assert [found[name] for name in names] == [True, 0, None, None, True, True]
+
+
+async def test_function_check_usage_limit_is_of_an_organization_that_is_named_like_a_usage_type(
+    db: asyncpg.Connection,
+) -> None:
+    asked = "SELECT limit_seconds, used_seconds FROM check_usage_limit('ann', $1)"
+    await limit_organization(db, ANALYSES, 1)
+    assert tuple(await row_of(db, asked, ANALYSES)) == (3600, 0)
+    await record(db, "interviews_per_day", "ann", 60)
+    assert tuple(await row_of(db, asked, "interviews_per_day")) == (None, 60)
 
 
 async def test_function_get_user_usage_summary_has_every_type(db: asyncpg.Connection) -> None:

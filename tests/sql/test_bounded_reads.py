@@ -16,6 +16,7 @@ READS = {
     "details": "SELECT get_usage_details('ann', 'acme')",
     "details of an organization": "SELECT get_usage_details(NULL, 'acme')",
     "overview": "SELECT * FROM account_overview WHERE user_id = 'ann'",
+    "profile": "SELECT * FROM profiles WHERE user_id = 'ann'",
     "credits": "SELECT * FROM profile_credits WHERE user_id = 'ann'",
     "limits": "SELECT * FROM user_current_limits WHERE clerk_id = 'ann'",
     "usage": "SELECT * FROM user_usage WHERE clerk_id = 'ann'",

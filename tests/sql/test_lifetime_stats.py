@@ -130,7 +130,14 @@ async def expected_lifetime(db: asyncpg.Connection, user: str) -> dict[str, Any]
         if started
         else 1
     )
-    events = await db.fetch("SELECT amount FROM feature_events WHERE user_id = $1", user)
+    events = await db.fetch("SELECT amount, used_at FROM feature_events WHERE user_id = $1", user)
+    used = [row["used_at"] for row in events]
+    seconds = [
+        (row["minute_timestamp"] + timedelta(seconds=first), row["minute_timestamp"], last)
+        for row in rows
+        for mask in [row["seconds_mask"]]
+        for first, last in [((mask & -mask).bit_length() - 1, mask.bit_length())]
+    ]
     return {
         "total_sessions": len(sessions),
         "total_seconds": sum(row["seconds_mask"].bit_count() for row in rows),
@@ -140,8 +147,10 @@ async def expected_lifetime(db: asyncpg.Connection, user: str) -> dict[str, Any]
         "average_sessions_per_month": (Decimal(len(sessions)) / span).quantize(
             Decimal("0.1"), ROUND_HALF_UP
         ),
-        "first_activity": min(started, default=None),
-        "last_activity": max((e["ended_at"] or e["started_at"] for e in sessions), default=None),
+        "first_activity": min([each[0] for each in seconds] + used, default=None),
+        "last_activity": max(
+            [minute + timedelta(seconds=last) for _, minute, last in seconds] + used, default=None
+        ),
     }
 
 
@@ -179,6 +188,9 @@ async def test_table_user_lifetime_stats_equals_a_recomputation_from_the_rows(
             "SELECT organization_id, month, seconds_used FROM user_monthly_stats"
             " WHERE user_id = $1 AND seconds_used > 0",
             user,
+        )
+        assert found["last_activity"] == await db.fetchval(
+            "SELECT max(last_activity) FROM user_monthly_stats WHERE user_id = $1", user
         )
         assert {
             (row["organization_id"], row["month"]): row["seconds_used"] for row in months
@@ -287,6 +299,113 @@ async def test_a_lifetime_has_months_subscribed_the_highest_tier_and_revenue(
     assert found["first_activity"] is None
 
 
+async def test_the_last_activity_of_a_running_session_is_its_last_counted_second(
+    db: asyncpg.Connection,
+) -> None:
+    began = TODAY - timedelta(days=2)
+    activity = "SELECT first_activity, last_activity FROM user_lifetime_stats"
+    month = "SELECT max(last_activity) FROM user_monthly_stats"
+    session = await record(db, "ann", "ann", 61, began, ended=False)
+    assert tuple(await row_of(db, activity)) == (began, began + timedelta(seconds=61))
+    assert await db.fetchval(month) == began + timedelta(seconds=61)
+    await db.execute(
+        "INSERT INTO usage_tracking VALUES ($1, 'ann', 'ann', $2, 128)",
+        session,
+        began + timedelta(minutes=9),
+    )
+    assert await db.fetchval(month) == began + timedelta(minutes=9, seconds=8)
+    await db.execute("DELETE FROM usage_tracking WHERE minute_timestamp > $1", began)
+    assert tuple(await row_of(db, activity)) == (began, began + timedelta(minutes=1))
+
+
+async def test_the_use_of_a_feature_is_an_activity_of_the_month_and_of_the_lifetime(
+    db: asyncpg.Connection,
+) -> None:
+    await record(db, "ann", "ann", 60, TODAY - timedelta(days=2))
+    await track(db, "ann", {ANALYSES: 1})
+    used_at = await db.fetchval("SELECT used_at FROM feature_events")
+    assert await db.fetchval("SELECT last_activity FROM user_lifetime_stats") == used_at
+    assert await db.fetchval("SELECT max(last_activity) FROM user_monthly_stats") == used_at
+    await db.execute("TRUNCATE usage_tracking")
+    row = await row_of(db, "SELECT first_activity, last_activity FROM user_lifetime_stats")
+    assert tuple(row) == (used_at, used_at)
+
+
+async def test_revenue_goes_by_the_price_that_was_subscribed_to(db: asyncpg.Connection) -> None:
+    revenue = "SELECT revenue_cents FROM user_lifetime_stats WHERE user_id = 'ann'"
+    await db.execute("SELECT ensure_user_exists('ann')")
+    started = datetime.now(UTC) - timedelta(days=70)
+    await db.execute("UPDATE user_subscriptions SET started_at = $1", started)
+    assert await db.fetchval(revenue) == 3 * 3000
+    await db.execute("UPDATE plans SET price_cents = 4000 WHERE id = 'starter'")
+    assert await db.fetchval(revenue) == 3 * 3000
+    await db.execute("SELECT ensure_user_exists('bob')")
+    assert await db.fetchval(revenue.replace("ann", "bob")) == 4000
+    price = "SELECT price_cents FROM get_user_subscription_info($1)"
+    assert [await db.fetchval(price, user) for user in ("ann", "bob")] == [3000, 4000]
+
+
+async def test_revenue_and_tier_of_each_month_go_by_the_plan_in_force_in_it(
+    db: asyncpg.Connection,
+) -> None:
+    await db.execute("SELECT ensure_user_exists('ann')")
+    started = datetime.now(UTC) - timedelta(days=70)
+    await db.execute("UPDATE user_subscriptions SET started_at = $1", started)
+    await db.execute("UPDATE user_subscriptions SET plan_id = 'premium'")
+    found = await lifetime(db, "ann")
+    assert (found["revenue_cents"], found["highest_tier"]) == (3000 + 3000 + 9900, "premium")
+    await db.execute("UPDATE user_subscriptions SET plan_id = 'professional'")
+    found = await lifetime(db, "ann")
+    assert (found["revenue_cents"], found["highest_tier"]) == (3000 + 3000 + 5000, "premium")
+    plan_at = "SELECT plan_at('ann', $1)"
+    assert await db.fetchval(plan_at, started + timedelta(days=1)) == "starter"
+    assert await db.fetchval(plan_at, datetime.now(UTC)) == "professional"
+
+
+async def test_a_trial_that_ends_unpaid_is_no_revenue_and_one_that_goes_on_is(
+    db: asyncpg.Connection,
+) -> None:
+    revenue = "SELECT revenue_cents FROM user_lifetime_stats WHERE user_id = 'ann'"
+    await db.execute("SELECT ensure_user_exists('ann')")
+    await db.execute("UPDATE user_subscriptions SET status = 'trialing'")
+    assert await db.fetchval(revenue) == 0
+    await db.execute("UPDATE plans SET price_cents = 4000")
+    await db.execute("UPDATE user_subscriptions SET status = 'active'")
+    assert await db.fetchval(revenue) == 3000
+    await db.execute("UPDATE user_subscriptions SET status = 'trialing'")
+    await db.execute("UPDATE user_subscriptions SET status = 'canceled', ended_at = now()")
+    assert await db.fetchval(revenue) == 0
+
+
+async def test_overage_of_a_past_month_goes_by_the_limits_of_that_time(
+    db: asyncpg.Connection,
+) -> None:
+    await db.execute("SELECT ensure_user_exists('ann')")
+    before = NOON.replace(day=1) - timedelta(days=5)
+    await db.execute("UPDATE user_subscriptions SET started_at = $1", before - timedelta(days=40))
+    await db.execute("UPDATE plans SET soft_cap = true")
+    await db.execute(
+        "UPDATE plan_limits SET limit_value = 2 WHERE usage_type = 'minutes_per_month'"
+    )
+    # All of that held long ago.
+    await db.execute("UPDATE plan_terms SET since = since - interval '100 days'")
+    await record(db, "ann", "ann", 150, before)
+    await record(db, "ann", "ann", 150)
+    overage = "SELECT overage_seconds FROM user_monthly_stats ORDER BY month"
+    assert [row[0] for row in await db.fetch(overage)] == [30, 30]
+    await db.execute(
+        "UPDATE plan_limits SET limit_value = 1 WHERE usage_type = 'minutes_per_month'"
+    )
+    assert [row[0] for row in await db.fetch(overage)] == [30, 90]
+    await db.execute("UPDATE organizations SET monthly_audio_hours_limit = 100.0 / 3600")
+    assert [row[0] for row in await db.fetch(overage)] == [30, 50]
+    await db.execute("UPDATE organizations SET monthly_audio_hours_limit = -1")
+    assert [row[0] for row in await db.fetch(overage)] == [30, 0]
+    await db.execute("UPDATE organizations SET monthly_audio_hours_limit = NULL")
+    await db.execute("UPDATE plans SET soft_cap = false")
+    assert [row[0] for row in await db.fetch(overage)] == [30, 0]
+
+
 async def test_a_feature_may_be_asked_for_this_month(db: asyncpg.Connection) -> None:
     assert await db.fetchval("SELECT can_use_feature('ann', $1, 5)", ANALYSES)
     await track(db, "ann", {ANALYSES: 1})
@@ -309,6 +428,50 @@ async def test_operators_see_adoption_by_tier(db: asyncpg.Connection) -> None:
     await track(db, "ann", {ANALYSES: 1})
     rows = await db.fetch("SELECT tier, usage_type, users, amount FROM feature_adoption")
     assert [tuple(row) for row in rows] == [("starter", ANALYSES, 2, 5)]
+
+
+async def test_feature_adoption_by_tier_is_of_a_month_and_comes_in_pages(
+    db: asyncpg.Connection,
+) -> None:
+    reviews = "video_review_per_month"
+    for user in ("ann", "bob"):
+        await track(db, user, {ANALYSES: 2})
+    await db.execute("SELECT ensure_user_exists('cyd')")
+    await subscribe(db, "dan", "premium")
+    await track(db, "dan", {ANALYSES: 1, reviews: 3})
+    day = datetime.now(UTC).date()
+    asked = "SELECT * FROM feature_adoption_by_tier($1, 2, $2, $3)"
+    first = await db.fetch(asked, day, None, None)
+    assert [tuple(row) for row in first] == [
+        ("premium", ANALYSES, 1, 1, 1),
+        ("premium", reviews, 1, 3, 1),
+    ]
+    second = await db.fetch(asked, day, "premium", reviews)
+    assert [tuple(row) for row in second] == [("starter", ANALYSES, 2, 4, 3)]
+    earlier = day.replace(day=1) - timedelta(days=1)
+    assert await db.fetch(asked, earlier, None, None) == []
+
+
+async def test_power_users_and_those_who_dropped_off_come_in_pages(
+    db: asyncpg.Connection,
+) -> None:
+    await make_partitions(db, 3)
+    today = TODAY.date()
+    for user, seconds, days in (("ann", 60, 40), ("bob", 60, 41), ("cyd", 61, 42), ("dan", 9, 1)):
+        await record(db, "acme", user, seconds, TODAY - timedelta(days=days))
+    power = "SELECT user_id, seconds FROM power_users($1, 2, $2, $3, $4)"
+    since, until = today - timedelta(days=42), today - timedelta(days=40)
+    page = await db.fetch(power, since, until, None, None)
+    assert [tuple(row) for row in page] == [("cyd", 61), ("ann", 60)]
+    page = await db.fetch(power, since, until, 60, "ann")
+    assert [tuple(row) for row in page] == [("bob", 60)]
+    dropped = "SELECT user_id, idle FROM dropped_off_users(30, 2, $1, $2, $3)"
+    page = await db.fetch(dropped, 365, None, None)
+    assert [tuple(row) for row in page] == [("cyd", 42), ("ann", 40)]
+    page = await db.fetch(dropped, 365, 60, "ann")
+    assert [tuple(row) for row in page] == [("bob", 41)]
+    page = await db.fetch(dropped, 41, None, None)
+    assert [tuple(row) for row in page] == [("ann", 40), ("bob", 41)]
 
 
 async def test_operators_see_power_users_and_those_who_dropped_off(

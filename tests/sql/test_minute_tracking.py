@@ -1,5 +1,6 @@
 """System A: minutes of live recordings, and what may still be recorded."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +17,7 @@ from meter.ledger.types import UNLIMITED, Standing
 from meter.periods import Period
 from meter.terms import Terms
 from meter.usage import is_exhausted, usage_of
+from tests.persistence.builders import until_somebody_waits
 from tests.sql.accounts import (
     NOON,
     adjust,
@@ -49,6 +51,28 @@ async def test_table_usage_tracking_takes_a_minute_of_a_session_once(
             session,
             rows[0]["minute_timestamp"],
         )
+
+
+async def test_two_writers_of_a_users_minutes_at_once_are_both_counted(
+    db: asyncpg.Connection, sql_url: str
+) -> None:
+    other = await asyncpg.connect(sql_url)
+    for seconds in (121, 242):  # the second time the rows are there
+        async with db.transaction():
+            await record(db, "acme", "ann", 90)
+            waiting = asyncio.create_task(record(other, "acme", "ann", 31))
+            await until_somebody_waits(db)
+        await waiting
+        assert await db.fetchval("SELECT seconds_used FROM monthly_usage_cache") == seconds
+        assert await db.fetchval("SELECT seconds_used FROM daily_usage") == seconds
+    await other.close()
+
+
+async def test_a_minute_stays_with_its_account(db: asyncpg.Connection) -> None:
+    await record(db, "acme", "ann", 60)
+    for column in ("organization_id", "user_id"):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="another account"):
+            await db.execute(f"UPDATE usage_tracking SET {column} = 'bob'")
 
 
 async def test_table_monthly_usage_cache_is_kept_by_triggers(db: asyncpg.Connection) -> None:

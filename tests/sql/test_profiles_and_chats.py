@@ -53,6 +53,62 @@ async def test_table_profiles_has_one_for_each_user(db: asyncpg.Connection) -> N
         await db.execute("UPDATE profiles SET stripe_customer_id = 'cus_1'")
 
 
+async def test_profiles_answer_to_membership_allocation_and_credits(
+    db: asyncpg.Connection,
+) -> None:
+    await set_quota(db, "chat_responses_per_month", 3)
+    await set_quota(db, "chat_instances", 2)
+    ann = await make_user(db)
+    await record(db, "ann", "ann", 61)
+    await respond(db, ann, await start_chat(db, ann))
+    assert await db.fetchval("SELECT membership FROM profiles") == "starter"
+    profile = dict(await row_of(db, "SELECT * FROM profiles WHERE id = $1", ann))
+    assert {
+        "user_id": "ann",
+        "organization_id": None,
+        "membership": "starter",
+        "total_minutes": 2,
+        "monthly_minutes_allocation": 300,
+        "minutes_used_this_month": 2,
+        "minutes_remaining": 298,
+        "responses_used_total": 1,
+        "responses_used_this_month": 1,
+        "responses_available": 2,
+        "monthly_responses_quota": 3,
+        "chat_instances_used": 1,
+        "chat_instances_available": 1,
+    }.items() <= profile.items()
+    for view in ("account_overview", "profile_credits"):
+        found = dict(await row_of(db, f"SELECT * FROM {view}"))
+        common = found.keys() & profile.keys() - {"organization_id"}
+        assert {name: found[name] for name in common} == {name: profile[name] for name in common}
+
+
+async def test_profiles_are_written_as_a_table_but_for_what_is_computed(
+    db: asyncpg.Connection,
+) -> None:
+    ann = await make_user(db)
+    await db.execute("DELETE FROM profiles WHERE id = $1", ann)
+    await db.execute("INSERT INTO profiles (user_id, full_name) VALUES ('ann', 'Ann')")
+    await db.execute(
+        "INSERT INTO profiles (id, full_name) VALUES ($1, 'Ann Lee')"
+        " ON CONFLICT (id) DO UPDATE SET full_name = excluded.full_name",
+        ann,
+    )
+    row = await row_of(db, "UPDATE profiles SET organisation_name = 'Acme' RETURNING *")
+    assert (row["full_name"], row["organisation_name"], row["membership"]) == (
+        "Ann Lee",
+        "Acme",
+        "starter",
+    )
+    assert row["created_at"] is not None
+    with pytest.raises(asyncpg.ForeignKeyViolationError, match="there is no user bob"):
+        await db.execute("INSERT INTO profiles (user_id) VALUES ('bob')")
+    for column in ("membership", "monthly_minutes_allocation", "responses_available"):
+        with pytest.raises(asyncpg.FeatureNotSupportedError, match=f'column "{column}"'):
+            await db.execute(f"UPDATE profiles SET {column} = NULL")
+
+
 async def test_a_profiles_minutes_are_those_of_its_account_and_its_lifetime(
     db: asyncpg.Connection,
 ) -> None:
@@ -126,7 +182,15 @@ async def test_tables_chat_instances_and_chat_responses_belong_to_a_profile(
 
 
 async def test_foreign_keys_to_profiles_have_indexes(db: asyncpg.Connection) -> None:
+    stranger = UUID(int=1)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await db.execute("INSERT INTO chat_instances (profile_id) VALUES ($1)", stranger)
     for table in ("chat_instances", "chat_responses"):
+        assert await db.fetchval(
+            "SELECT true FROM pg_constraint WHERE contype = 'f' AND conrelid = $1::text::regclass"
+            " AND confrelid = 'profile_records'::regclass",
+            table,
+        )
         first = await db.fetch(
             "SELECT (SELECT attname FROM pg_attribute WHERE attrelid = indrelid"
             " AND attnum = indkey[0]) FROM pg_index WHERE indrelid = $1::text::regclass",
@@ -184,3 +248,21 @@ async def test_responses_of_the_past_are_taken_whatever_the_quota(db: asyncpg.Co
     chat = await start_chat(db, ann)
     await respond(db, ann, chat, datetime.now(UTC) - timedelta(days=2))
     assert await db.fetchval("SELECT responses_used_total FROM profile_credits") == 1
+
+
+async def test_a_response_that_ended_stays_as_it_ended(db: asyncpg.Connection) -> None:
+    ann = await make_user(db)
+    await respond(db, ann, await start_chat(db, ann))
+    end = "UPDATE chat_responses SET completion_status = 'completed', session_end = $1"
+    at = datetime.now(UTC) + timedelta(minutes=1)
+    await db.execute(end, at)
+    await db.execute(end, at)  # told again
+    await db.execute("UPDATE chat_responses SET metadata = '{}'")
+    for change in (
+        "completion_status = 'abandoned'",
+        "completion_status = 'in_progress', session_end = NULL",
+        "session_end = session_end + interval '1 minute'",
+    ):
+        with pytest.raises(asyncpg.CheckViolationError, match="is completed already") as error:
+            await db.execute(f"UPDATE chat_responses SET {change}")
+        assert error.value.constraint_name == "chat_responses_final"
