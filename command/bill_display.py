@@ -43,6 +43,9 @@ def _lines(bill: Bill) -> list[tuple[str, str]]:
         (f"billed, {rule}", f"{bill.billed / 60:,g} min"),
         ("included", amount(bill.limit)),
         ("overage", amount(bill.overage)) if bill.overage else ("", ""),
+        ("", "")
+        if bill.reported_minutes is None
+        else ("reported to Stripe", f"{bill.reported_minutes:,} min"),
     ]
     return [line for line in lines if line[0]]
 
@@ -63,4 +66,5 @@ def _document(bill: Bill) -> dict[str, Any]:
         "billed_minutes": bill.billed / 60,
         "limit_seconds": bill.limit,
         "overage_seconds": bill.overage,
+        "stripe_reported_minutes": bill.reported_minutes,
     }

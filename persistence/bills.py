@@ -15,7 +15,7 @@ from persistence.terms import terms_of
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """A period of an account. All figures are in seconds but `sessions`.
+    """A period of an account. All figures are in seconds but `sessions` and `reported_minutes`.
 
     `recorded` is what its sessions counted, `adjusted` what was added or given back by hand.
     `billed` is both, rounded by `rule`, 0 at least. `overage` are the exact ones of both that are
@@ -33,6 +33,8 @@ class Bill:
     billed: int
     limit: int | None
     overage: int
+    # Overage minutes that Stripe was told; None: it isn't told of this period.
+    reported_minutes: int | None = None
 
 
 async def load_bill(database_url: str, organization_id: str, at_second: int) -> Bill:
@@ -77,6 +79,11 @@ async def _bill(connection: Connection, organization_id: str, at_second: int) ->
         )
     recorded = sum(session.seconds for session in sessions)
     limit, terms = row["organization_limit"], terms_of(row)
+    reported = await connection.fetchval(
+        statement("load_reported_overage"),
+        organization_id,
+        datetime.fromtimestamp(period.start, UTC),
+    )
     past = recorded + adjusted_seconds - limit if limit is not None else 0
     return Bill(
         organization_id=organization_id,
@@ -90,4 +97,5 @@ async def _bill(connection: Connection, organization_id: str, at_second: int) ->
         billed=rule.billed_seconds(sessions, adjusted_seconds),
         limit=limit,
         overage=max(past, 0) if terms.bills_past_limit else 0,
+        reported_minutes=reported,
     )

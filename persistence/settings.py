@@ -29,6 +29,21 @@ DatabaseUrl = Annotated[SecretStr, _url_of("postgresql", "postgres")]
 RedisUrl = Annotated[SecretStr, _url_of("redis", "rediss", "valkey", "valkeys", "unix")]
 
 
+def _web_url(value: str) -> str:
+    wrong = "must be a URL that starts with https:// (or http://), without user and password"
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises for one that is no number
+    except ValueError:
+        raise ValueError(wrong) from None  # the cause repeats parts of the URL
+    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError(wrong)
+    return value
+
+
+WebUrl = Annotated[str, AfterValidator(_web_url)]
+
+
 class MigrateSettings(BaseSettings):
     """Each field is the environment variable of its alias; times are in seconds."""
 
@@ -61,6 +76,15 @@ class FlusherSettings(BaseSettings):
     metrics_port: int | None = Field(default=None, alias="METER_FLUSH_METRICS_PORT", ge=1, le=65535)
     lost_after_seconds: int = Field(default=60, alias="METER_LOST_AFTER_SECONDS", gt=0)
     resume_seconds: int = Field(default=900, alias="METER_RESUME_SECONDS", ge=0)
+    # Overage is reported to Stripe when it is given.
+    stripe_secret_key: SecretStr | None = Field(
+        default=None, alias="METER_STRIPE_SECRET_KEY", min_length=1
+    )
+    # Between two looks for overage that isn't reported.
+    stripe_interval_seconds: float = Field(
+        default=300, alias="METER_STRIPE_INTERVAL_SECONDS", ge=1, le=86_400
+    )
+    stripe_api_url: WebUrl = Field(default="https://api.stripe.com", alias="METER_STRIPE_API_URL")
 
     @cached_property
     def rules(self) -> Rules:

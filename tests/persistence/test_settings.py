@@ -41,6 +41,11 @@ def test_missing_settings_are_named(
         ("METER_FLUSH_BATCH_ROWS", "0"),
         ("METER_FLUSH_LEASE_SECONDS", "0.5"),
         ("METER_LOST_AFTER_SECONDS", "-1"),
+        ("METER_STRIPE_SECRET_KEY", ""),
+        ("METER_STRIPE_INTERVAL_SECONDS", "0"),
+        ("METER_STRIPE_API_URL", "ftp://hidden"),
+        ("METER_STRIPE_API_URL", "https://u:hidden@stripe.example"),
+        ("METER_STRIPE_API_URL", "https://stripe.example:hidden"),
     ],
 )
 def test_a_bad_setting_is_named_without_its_value(
@@ -52,6 +57,13 @@ def test_a_bad_setting_is_named_without_its_value(
     message = describe(caught.value)
     assert message.startswith(f"{name}: ")
     assert "hidden" not in message
+
+
+def test_the_key_for_stripe_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, GOOD | {"METER_STRIPE_SECRET_KEY": "sk_live_hidden"})
+    settings = FlusherSettings()  # type: ignore[call-arg]
+    assert "sk_live" not in repr(settings)
+    assert settings.stripe_api_url == "https://api.stripe.com"
 
 
 def test_good_settings_give_the_ledgers_rules(monkeypatch: pytest.MonkeyPatch) -> None:

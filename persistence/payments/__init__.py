@@ -1,0 +1,1 @@
+"""Stripe: subscriptions that its webhooks keep in step, and overage that is reported to it."""
