@@ -79,8 +79,8 @@ class CurrentMonth(Struct, frozen=True):
     """The present period. Figures are those of the limit that binds, out of live sessions too.
 
     `daily_breakdown` is null unless it was asked for; its days are what is durable, a minute or so
-    behind, without `adjusted_seconds`, which were added (or given back) by hand. `recorded_by_you`
-    is the caller's own part of the organization's seconds."""
+    behind, without `adjusted_seconds`, which were added (or given back) by hand. What the
+    caller recorded of the organization's seconds is `recorded_by_you_seconds`."""
 
     period_start: int
     period_end: int
@@ -145,7 +145,7 @@ class SubscriptionInfo(Struct, frozen=True):
 
 
 class UsageQuestion(Struct, frozen=True):
-    """May so much of a usage type be used? Minutes may be parts of minutes."""
+    """May so much of a usage type be used? Whole numbers, but for minutes."""
 
     usage_type: Text
     amount: Number = 1

@@ -16,6 +16,9 @@ Hours = Annotated[float, Meta(ge=-1, le=1_000_000_000)]
 Name = Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")]
 Zone = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")]
 PlanId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+# An id of Stripe's, and the name of one of its meters' events.
+StripeId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_]+$")]
+MeterEventName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 Currency = Annotated[str, Meta(pattern=r"^[a-z]{3}$")]
 Cents = Annotated[int, Meta(ge=0, le=2_000_000_000)]
 LimitValue = Annotated[int, Meta(ge=-1, le=60_000_000_000)]
@@ -45,6 +48,7 @@ class Organization(Struct, frozen=True):
     limit_seconds: int | None
     time_zone: str
     plan_id: str | None
+    stripe_customer_id: str | None
     members: int
     created_at: datetime
 
@@ -56,6 +60,7 @@ class NewOrganization(Struct, frozen=True):
     name: Name = ""
     monthly_audio_hours_limit: Hours | None = None
     time_zone: Zone = "UTC"
+    stripe_customer_id: StripeId | None = None
 
 
 class OrganizationChange(Struct, frozen=True):
@@ -64,6 +69,7 @@ class OrganizationChange(Struct, frozen=True):
     name: Name | UnsetType = UNSET
     monthly_audio_hours_limit: Hours | UnsetType | None = UNSET
     time_zone: Zone | UnsetType = UNSET
+    stripe_customer_id: StripeId | UnsetType | None = UNSET
 
 
 class Member(Struct, frozen=True):
@@ -131,6 +137,8 @@ class Plan(Struct, frozen=True):
     warn_percent_used: tuple[int, ...]
     billing_increment: str
     billing_rounding: str
+    stripe_price_id: str | None
+    stripe_meter_event_name: str | None
     accounts: int
     created_at: datetime
 
@@ -165,6 +173,8 @@ class PlanChange(Struct, frozen=True):
     warn_percent_used: Percents | UnsetType = UNSET
     billing_increment: Steps | UnsetType = UNSET
     billing_rounding: Rounding | UnsetType = UNSET
+    stripe_price_id: StripeId | UnsetType | None = UNSET
+    stripe_meter_event_name: MeterEventName | UnsetType | None = UNSET
 
 
 class NewPlan(PlanChange, frozen=True, kw_only=True):
@@ -191,12 +201,12 @@ class PlanSubscription(Struct, frozen=True):
     billing_cycle: str
     started_at: datetime
     ended_at: datetime | None
+    stripe_subscription_id: str | None
     created_at: datetime
 
 
 class NewSubscription(Struct, frozen=True):
-    """A plan for an account, in place of the one it has; what it used stays. An organization that
-    is missing is made."""
+    """A plan for an account, in place of the one it has; what it used stays."""
 
     organization_id: Text
     plan_id: PlanId
@@ -233,7 +243,8 @@ Reason = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00]*\
 
 class NewAdjustment(Struct, frozen=True):
     """Of the organization's figure, and with a `user_id` of the member's too. It belongs to the
-    period that holds `effective_at`: now, unless it is given. The author is the token's user."""
+    period that holds `effective_at`: now, unless it is given; it is at most 365 days ahead. The
+    author is the token's user."""
 
     organization_id: Text
     seconds: AdjustedSeconds
@@ -299,7 +310,7 @@ class Analytics(Struct, frozen=True):
 
 
 class PowerUser(Struct, frozen=True):
-    """What somebody recorded since a day, and on how many days."""
+    """What somebody recorded in some days, and on how many of them."""
 
     user_id: str
     seconds: int
@@ -308,7 +319,8 @@ class PowerUser(Struct, frozen=True):
 
 
 class DroppedOffUser(Struct, frozen=True):
-    """Somebody who recorded `seconds` in all, the last time `idle` days ago."""
+    """Somebody who recorded `seconds` within the days that were asked for, and the last time `idle`
+    days ago."""
 
     user_id: str
     last_day: date
@@ -316,10 +328,13 @@ class DroppedOffUser(Struct, frozen=True):
     seconds: int
 
 
-class Activity(Struct, frozen=True):
-    """Who recorded most since a day, and who no more for `idle_days`; the most comes first."""
+class Adoption(Struct, frozen=True):
+    """How much of a usage type was used in a month (its first day), and by how many users, by the
+    plan that their accounts had at the time (`none`: without one), which `accounts` had in all."""
 
-    since: date
-    idle_days: int
-    power_users: tuple[PowerUser, ...]
-    dropped_off: tuple[DroppedOffUser, ...]
+    month: date
+    tier: str
+    usage_type: str
+    users: int
+    amount: int
+    accounts: int

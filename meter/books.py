@@ -53,11 +53,21 @@ class KeptAnswer:
 
 
 class UsageDays(Struct, frozen=True):
-    """The days of an account's present period, and what was adjusted by hand in it."""
+    """The days of an account's present period, and what was adjusted by hand in it: in all, and of
+    the member who asks."""
 
     time_zone: str
     adjusted_seconds: int
+    own_adjusted_seconds: int
     days: tuple[Day, ...]
+
+
+class Offers(Struct, frozen=True):
+    """What another plan would change: monthly minutes of the other plans (-1: unlimited), if a plan
+    is what limits the account, and no limit of its own."""
+
+    is_limited_by_plan: bool
+    other_minutes: tuple[int, ...]
 
 
 class ReportKind(StrEnum):

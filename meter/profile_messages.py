@@ -14,7 +14,9 @@ from meter.account_messages import Projection
 
 class Month(Struct, frozen=True):
     """A user's month on the account. Sessions are of the month they began in; the average and the
-    longest are of completed ones. `overage_seconds` is null for members of an organization."""
+    longest are of completed ones. `overage_seconds` is null for members of an organization.
+    `features_by_tier` has the amounts used of each usage type, by the plan that the account had at
+    the time (`none`: without one); `tier` is the month's last plan."""
 
     month: date
     seconds_used: int
@@ -26,7 +28,9 @@ class Month(Struct, frozen=True):
     longest_session_seconds: int | None
     overage_seconds: int | None
     features_used: int
+    features_by_tier: dict[str, dict[str, int]]
     tier: str | None
+    last_activity: datetime | None
 
 
 class Lifetime(Struct, frozen=True):
@@ -47,7 +51,9 @@ class Lifetime(Struct, frozen=True):
 
 
 class Milestone(Struct, frozen=True):
-    """Something to reach: a `value` of minutes, sessions, days active or the longest streak."""
+    """Something to reach: a `value` of minutes, sessions, days active or the longest streak.
+    Minutes are whole ones here, as nothing is reached by rounding: of 59 minutes and 59 seconds
+    `present_value` is 59, and `total_minutes`, which are for bills, 60."""
 
     kind: str
     value: int
@@ -159,6 +165,6 @@ class Response(Struct, frozen=True):
 
 
 class ResponseChange(Struct, frozen=True):
-    """How a response has ended, or `in_progress`: that it goes on."""
+    """How a response has ended, which it does once; or `in_progress`: that it goes on."""
 
     completion_status: Annotated[str, Meta(pattern=r"^(in_progress|completed|abandoned)$")]

@@ -1,7 +1,10 @@
 """Where a period will end, used on as until now. Pure."""
 
+from collections.abc import Sequence
+
 from meter.account_messages import Projection
 from meter.billing import used_minutes
+from meter.limits import UNLIMITED
 from meter.periods import Period, date_of
 
 DAY_SECONDS = 86_400
@@ -44,26 +47,31 @@ def project(
 
 
 def recommend(
-    limit_seconds: int | None, remaining_seconds: int | None, projection: Projection
+    limit_seconds: int | None,
+    remaining_seconds: int | None,
+    projection: Projection,
+    other_plans: Sequence[int],
 ) -> list[tuple[str, str]]:
-    """What a user might do, as code and text; the most pressing first."""
+    """What a user might do, as code and text; the most pressing first.
+
+    `other_plans` are the monthly minutes (-1: unlimited) of the plans that the account might have
+    instead; none where no plan is what limits it."""
     if limit_seconds is None or remaining_seconds is None:
         return []
+    has_larger = any(each == UNLIMITED or each * 60 > limit_seconds for each in other_plans)
     if remaining_seconds == 0:
-        return [("limit_reached", "No minutes are left this month: a larger plan has more.")]
+        more = ": a larger plan has more." if has_larger else "."
+        return [("limit_reached", "No minutes are left this month" + more)]
     found = []
     if remaining_seconds < WARN_SECONDS:
         found.append(("near_limit", "Less than 10 minutes are left this month."))
     if projection.will_exceed_limit:
-        found.append(
-            (
-                "upgrade",
-                f"At this rate the limit is reached on {projection.limit_reached_on}:"
-                " a larger plan would last the month.",
-            )
-        )
-    small_part = 100 * projection.projected_seconds < SMALL_PERCENT * limit_seconds
-    if small_part and projection.days_elapsed >= ENOUGH_DAYS:
+        when = f"At this rate the limit is reached on {projection.limit_reached_on}"
+        if has_larger:
+            found.append(("upgrade", f"{when}: a larger plan would last the month."))
+        else:
+            found.append(("slow_down", f"{when}."))
+    if _is_too_large(limit_seconds, projection, other_plans):
         found.append(
             (
                 "downgrade",
@@ -72,3 +80,11 @@ def recommend(
             )
         )
     return found
+
+
+def _is_too_large(limit_seconds: int, projection: Projection, other_plans: Sequence[int]) -> bool:
+    """Whether little of the limit is used, and a smaller plan has as much."""
+    projected = projection.projected_seconds
+    if projection.days_elapsed < ENOUGH_DAYS or 100 * projected >= SMALL_PERCENT * limit_seconds:
+        return False
+    return any(projected <= each * 60 < limit_seconds for each in other_plans if each >= 0)

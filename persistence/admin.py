@@ -4,13 +4,15 @@ from datetime import date, datetime
 
 from meter.admin_messages import (
     AccountLimit,
-    Activity,
     Adjustment,
+    Adoption,
     Analytics,
+    DroppedOffUser,
     Member,
     Organization,
     Plan,
     PlanSubscription,
+    PowerUser,
 )
 from persistence.rows import Rows
 from persistence.statements import statement
@@ -54,7 +56,7 @@ class AdminBooks(Rows):
     async def set_limit(
         self, organization_id: str, user_id: str | None, seconds: int | None
     ) -> None:
-        """Set a limit; what is missing is made."""
+        """Set a limit; a member that is missing is made."""
         if user_id is None:
             await self.do("set_organization_limit", organization_id, seconds)
         else:
@@ -98,7 +100,6 @@ class AdminBooks(Rows):
         self, organization_id: str, plan_id: str, status: str, billing_cycle: str
     ) -> int:
         """A new subscription in place of the one there is; its id."""
-        await self.do("make_organization", organization_id)
         await self.do("end_subscription", organization_id)
         made = await self._connection.fetchval(
             statement("insert_subscription"), organization_id, plan_id, status, billing_cycle
@@ -136,9 +137,32 @@ class AdminBooks(Rows):
             author,
         )
 
-    async def activity(self, since: date, idle_days: int, most: int) -> Activity:
-        """Who recorded most since a day, and who no more for so many days."""
-        return await self.one(Activity, "ask_activity", since, idle_days, most)
+    async def has_user(self, organization_id: str, user_id: str) -> bool:
+        """Whether somebody is a member of the organization, or has recorded on it."""
+        return await self.has("has_user", organization_id, user_id)
+
+    async def power_users(
+        self, first: date, last: date, most: int, after: tuple[int, str] | None
+    ) -> list[PowerUser]:
+        """Who recorded from one day to another, those who did most first."""
+        place = after or (None, None)
+        return await self.all(PowerUser, "list_power_users", most, *place, first, last)
+
+    async def dropped_off_users(
+        self, idle_days: int, within_days: int, most: int, after: tuple[int, str] | None
+    ) -> list[DroppedOffUser]:
+        """Who recorded nothing for so many days, those first who had most within more days."""
+        place = after or (None, None)
+        return await self.all(
+            DroppedOffUser, "list_dropped_off_users", most, *place, idle_days, within_days
+        )
+
+    async def feature_adoption(
+        self, first: date, last: date, most: int, after: tuple[date, str, str] | None
+    ) -> list[Adoption]:
+        """What was used from one month to another, by tier; the last month first."""
+        place = after or (None, None, None)
+        return await self.all(Adoption, "list_feature_adoption", most, *place, first, last)
 
     async def analytics(self, first: date, last: date, organization_id: str | None) -> Analytics:
         """What was used from one day to another."""

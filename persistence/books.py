@@ -1,6 +1,6 @@
 """What the gateway's API asks of Postgres (`gateway.http.books`)."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import date, datetime
 from uuid import UUID
@@ -9,12 +9,14 @@ import asyncpg
 import msgspec
 
 from meter.account_messages import Subscription, TrackedUsage, TypeSummary, UsageAnswer
-from meter.books import Claim, KeptAnswer, Reason, Refused, ReportKind, UsageDays
+from meter.books import Claim, KeptAnswer, Offers, Reason, Refused, ReportKind, UsageDays
+from meter.ledger.types import AccountLimits
 from meter.profile_messages import Chat, Credits, Lifetime, Milestone, Month, Overview, Response
 from persistence.admin import AdminBooks
 from persistence.database import Database
 from persistence.errors import RowsRefused
 from persistence.statements import statement
+from persistence.untold import load_untold
 
 # Of a report, fetched by its cursor and held at once.
 REPORT_ROWS = 500
@@ -24,6 +26,8 @@ REPORTS_AT_ONCE = 2
 _UNIQUE_VIOLATION = "23505"
 _FOREIGN_KEY_VIOLATION = "23503"
 _LIMIT_CONSTRAINT = "usage_limit"
+# What is refused as it has ended already.
+_FINAL_CONSTRAINTS = frozenset({"chat_responses_final"})
 
 Place = tuple[datetime, UUID]
 
@@ -58,9 +62,21 @@ class Books(AdminBooks):
 
     # Accounts --------------------------------------------------------------------------------
 
-    async def usage_days(self, organization_id: str, user_id: str | None) -> UsageDays:
-        """The days of the present period, of a member or of all."""
-        return await self.one(UsageDays, "ask_usage_days", organization_id, user_id)
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        """All that is read in the block is as of one moment."""
+        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+            yield
+
+    async def untold_limits(self, organization_ids: Collection[str]) -> list[AccountLimits]:
+        """What holds for those of the organizations whose last change the ledger wasn't told."""
+        limits, _ = await load_untold(self._connection, len(organization_ids), organization_ids)
+        return limits
+
+    async def usage_days(self, organization_id: str, user_id: str, *, own: bool) -> UsageDays:
+        """The days of the present period for a member: their own, or those of all."""
+        whose = user_id if own else None
+        return await self.one(UsageDays, "ask_usage_days", organization_id, whose, user_id)
 
     async def lifetime(self, user_id: str) -> Lifetime:
         """A user's lifetime."""
@@ -73,6 +89,10 @@ class Books(AdminBooks):
     async def milestones(self, user_id: str) -> list[Milestone]:
         """A user's milestones, reached or not; none of somebody who isn't known."""
         return await self.all(Milestone, "ask_milestones", user_id)
+
+    async def offers(self, organization_id: str, user_id: str) -> Offers:
+        """What another plan would change."""
+        return await self.one(Offers, "ask_offers", organization_id, user_id)
 
     async def init_user(self, user_id: str, email: str | None) -> tuple[str, str | None]:
         """The user's internal id and e-mail; made where they are missing, with their personal
@@ -141,8 +161,10 @@ class Books(AdminBooks):
         return await self.first(Response, "make_response", user_id, chat_id)
 
     async def end_response(self, user_id: str, response_id: UUID, status: str) -> Response | None:
-        """A response with its new status; None: the user has no such response."""
-        return await self.first(Response, "end_response", user_id, response_id, status)
+        """A response with its end, which is `status` unless it had another one before; None: the
+        user has no such response."""
+        changed = await self.first(Response, "end_response", user_id, response_id, status)
+        return changed or await self.first(Response, "ask_response", user_id, response_id)
 
 
 class PostgresStore:
@@ -185,7 +207,7 @@ class PostgresStore:
 
     async def report(
         self, kind: ReportKind, first: date, last: date, organization_id: str | None
-    ) -> AsyncIterator[list[asyncpg.Record]]:
+    ) -> AsyncGenerator[list[asyncpg.Record], None]:
         """A report's rows as of one moment, by a cursor on the server."""
         async with (
             self._reports.connection() as connection,
@@ -219,6 +241,8 @@ def _refused(error: RowsRefused) -> Refused:
     text = str(error).partition(": ")[2]
     if constraint == _LIMIT_CONSTRAINT:
         return Refused(Reason.LIMIT_REACHED, text)
+    if constraint in _FINAL_CONSTRAINTS:
+        return Refused(Reason.CONFLICT, text)
     if state == _UNIQUE_VIOLATION:
         return Refused(Reason.CONFLICT, f"there is one already (`{constraint}`)")
     if state == _FOREIGN_KEY_VIOLATION and "violates" in text:

@@ -2,22 +2,18 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from meter.cycles import Cycles
 from meter.ledger.types import AccountLimits, LedgerUnavailable, StorageUnavailable
-from meter.periods import Period, around
-from persistence.adjusted import load_adjusted
 from persistence.auditor import Auditor
 from persistence.database import Database
 from persistence.errors import RowsRefused
 from persistence.metrics import FlusherMetrics
-from persistence.periods import PeriodsKeeper, load_cycles
+from persistence.periods import PeriodsKeeper
 from persistence.statements import statement
-from persistence.terms import seconds_or_unlimited, terms_of
+from persistence.untold import load_untold
 
 logger = logging.getLogger(__name__)
 
@@ -66,29 +62,9 @@ class LimitsTeller:
         Raises `LedgerUnavailable` or `StorageUnavailable`; then it is told again.
         """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(statement("load_limit_changes"), BATCH_ORGANIZATIONS)
-            if not rows:
-                return 0
-            # These may be newer than the versions, and are then told again with theirs.
-            names = [row["organization_id"] for row in rows]
-            cycles = await load_cycles(connection, names)
-            now = int(time.time())
-            periods = {name: _periods(cycles.get(name), now) for name in names}
-            adjusted = await load_adjusted(
-                connection, {name: each or around(now) for name, each in periods.items()}
-            )
-        limits = [
-            AccountLimits(
-                row["organization_id"],
-                row["version"],
-                seconds_or_unlimited(row["organization_limit"]),
-                dict(zip(row["user_ids"], row["member_limits"], strict=True)),
-                terms_of(row),
-                periods[row["organization_id"]],
-                adjusted.get(row["organization_id"], ()),
-            )
-            for row in rows
-        ]
+            limits, cycles = await load_untold(connection, BATCH_ORGANIZATIONS)
+        if not limits:
+            return 0
         await self._ledger.set_limits(limits)
         # The ledger has them: only now is it noted, and only of the versions that were read.
         async with self._database.connection() as connection:
@@ -100,7 +76,7 @@ class LimitsTeller:
         self._metrics.limits_told.inc(len(limits))
         self._keeper.ask(cycles)
         if self._auditor is not None:  # minutes may have come, too, and not through the ledger
-            self._auditor.ask(names)
+            self._auditor.ask([each.organization_id for each in limits])
         return len(limits)
 
     async def _turn(self) -> float:
@@ -114,8 +90,3 @@ class LimitsTeller:
             return min(INTERVAL_SECONDS * float(2 ** min(self._failures, 10)), BACKOFF_MOST_SECONDS)
         self._failures = 0
         return 0.0 if told == BATCH_ORGANIZATIONS else INTERVAL_SECONDS
-
-
-def _periods(cycles: Cycles | None, now: int) -> tuple[Period, ...]:
-    """The periods to tell; none of an account that always had calendar months in UTC."""
-    return () if cycles is None else cycles.around(now)

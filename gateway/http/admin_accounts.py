@@ -1,11 +1,10 @@
 """`/api/admin/organizations`: accounts, their members and limits, for operators."""
 
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Tag
+from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
 from gateway.http.paging import PageParams, page
 from gateway.problems import Problem, ProblemCode, refuse
 from meter.account_messages import Text
@@ -21,7 +20,6 @@ from meter.admin_messages import (
 )
 from meter.limits import UNLIMITED
 
-SCOPES = ("admin",)
 ORGANIZATIONS = "/api/admin/organizations"
 ONE = ORGANIZATIONS + "/{organization_id}"
 
@@ -54,138 +52,24 @@ class LimitParams(msgspec.Struct, frozen=True):
 
 def operations() -> list[AnyOperation]:
     """The table's entries."""
-    return [*_organizations(), *_members(), *_limits()]
-
-
-def _organizations() -> list[AnyOperation]:
+    group = Group(Tag.ACCOUNTS, "admin")
+    members = ONE + "/members"
+    member = members + "/{user_id}"
     return [
-        Operation(
-            method="GET",
-            path=ORGANIZATIONS,
-            name="listOrganizations",
-            tag=Tag.ACCOUNTS,
-            summary="Organizations by id",
-            scopes=SCOPES,
-            handler=list_organizations,
-            params=PageParams,
-            body=Nothing,
-            answer=Page[Organization],
-        ),
-        Operation(
-            method="POST",
-            path=ORGANIZATIONS,
-            name="createOrganization",
-            tag=Tag.ACCOUNTS,
-            summary="Make an organization",
-            scopes=SCOPES,
-            handler=create_organization,
-            params=Nothing,
-            body=NewOrganization,
-            answer=Organization,
-            needs=Needs.WRITE,
-            status=HTTPStatus.CREATED,
+        group.get(ORGANIZATIONS, list_organizations, "Organizations by id"),
+        group.create(
+            ORGANIZATIONS,
+            create_organization,
+            "Make an organization",
             problems=(ProblemCode.CONFLICT,),
         ),
-        Operation(
-            method="GET",
-            path=ONE,
-            name="getOrganization",
-            tag=Tag.ACCOUNTS,
-            summary="An organization",
-            scopes=SCOPES,
-            handler=get_organization,
-            params=OrganizationParams,
-            body=Nothing,
-            answer=Organization,
-        ),
-        Operation(
-            method="PATCH",
-            path=ONE,
-            name="changeOrganization",
-            tag=Tag.ACCOUNTS,
-            summary="Change an organization",
-            scopes=SCOPES,
-            handler=change_organization,
-            params=OrganizationParams,
-            body=OrganizationChange,
-            answer=Organization,
-            needs=Needs.WRITE,
-        ),
-    ]
-
-
-def _members() -> list[AnyOperation]:
-    path = ONE + "/members"
-    return [
-        Operation(
-            method="GET",
-            path=path,
-            name="listMembers",
-            tag=Tag.ACCOUNTS,
-            summary="An organization's members by user",
-            scopes=SCOPES,
-            handler=list_members,
-            params=MembersParams,
-            body=Nothing,
-            answer=Page[Member],
-        ),
-        Operation(
-            method="PUT",
-            path=path + "/{user_id}",
-            name="putMember",
-            tag=Tag.ACCOUNTS,
-            summary="Make a member, or set the limit of one",
-            scopes=SCOPES,
-            handler=put_member,
-            params=MemberParams,
-            body=MemberChange,
-            answer=Member,
-            needs=Needs.WRITE,
-        ),
-        Operation(
-            method="DELETE",
-            path=path + "/{user_id}",
-            name="removeMember",
-            tag=Tag.ACCOUNTS,
-            summary="Remove a member",
-            scopes=SCOPES,
-            handler=remove_member,
-            params=MemberParams,
-            body=Nothing,
-            answer=Nothing,
-            needs=Needs.WRITE,
-            status=HTTPStatus.NO_CONTENT,
-        ),
-    ]
-
-
-def _limits() -> list[AnyOperation]:
-    return [
-        Operation(
-            method="GET",
-            path=ONE + "/limits",
-            name="getLimit",
-            tag=Tag.ACCOUNTS,
-            summary="A limit, and what was used of it",
-            scopes=SCOPES,
-            handler=get_limit,
-            params=LimitParams,
-            body=Nothing,
-            answer=AccountLimit,
-        ),
-        Operation(
-            method="PUT",
-            path=ONE + "/limits",
-            name="setLimit",
-            tag=Tag.ACCOUNTS,
-            summary="Set a limit, to the second",
-            scopes=SCOPES,
-            handler=set_limit,
-            params=OrganizationParams,
-            body=LimitChange,
-            answer=AccountLimit,
-            needs=Needs.WRITE,
-        ),
+        group.get(ONE, get_organization, "An organization"),
+        group.patch(ONE, change_organization, "Change an organization"),
+        group.get(members, list_members, "An organization's members by user"),
+        group.put(member, put_member, "Make a member, or set the limit of one"),
+        group.delete(member, remove_member, "Remove a member"),
+        group.get(ONE + "/limits", get_limit, "A limit, and what was used of it"),
+        group.put(ONE + "/limits", set_limit, "Set a limit, to the second"),
     ]
 
 
@@ -211,11 +95,12 @@ async def get_organization(call: Call[OrganizationParams, Nothing]) -> Organizat
 async def change_organization(
     call: Call[OrganizationParams, OrganizationChange],
 ) -> Organization:
-    """Live sessions see another limit within 2 seconds; another time zone holds from the end of the
-    present period on."""
+    """Live sessions see another limit with their next second; another time zone holds from the end
+    of the present period on."""
     organization_id = call.params.organization_id
     if not await call.books.change_organization(organization_id, msgspec.json.encode(call.body)):
         raise _no_organization()
+    call.changed.add(organization_id)
     return await _organization(call, organization_id)
 
 
@@ -228,9 +113,10 @@ async def list_members(call: Call[MembersParams, Nothing]) -> Page[Member]:
 
 
 async def put_member(call: Call[MemberParams, MemberChange]) -> Member:
-    """Live sessions see the limit within 2 seconds."""
+    """Of an organization that is there. Live sessions see the limit with their next second."""
     params = call.params
     await _organization(call, params.organization_id)
+    call.changed.add(params.organization_id)
     await call.books.put_member(
         params.organization_id, params.user_id, msgspec.json.encode(call.body)
     )
@@ -243,6 +129,7 @@ async def remove_member(call: Call[MemberParams, Nothing]) -> Nothing:
     params = call.params
     if not await call.books.remove_member(params.organization_id, params.user_id):
         raise refuse(ProblemCode.NOT_FOUND, "the organization has no such member")
+    call.changed.add(params.organization_id)
     return Nothing()
 
 
@@ -252,9 +139,12 @@ async def get_limit(call: Call[LimitParams, Nothing]) -> AccountLimit:
 
 
 async def set_limit(call: Call[OrganizationParams, LimitChange]) -> AccountLimit:
-    """Of the organization, or of one of its members; both are made where they are missing. Live
-    sessions see it within 2 seconds. Null is unlimited, whatever the plan says."""
+    """Of an organization that is there, or of one of its members, who is made where they are
+    missing. Live sessions see it with their next second. Null is unlimited, whatever the plan
+    says."""
     organization_id, body = call.params.organization_id, call.body
+    await _organization(call, organization_id)
+    call.changed.add(organization_id)
     seconds = None if body.limit_seconds == UNLIMITED else body.limit_seconds
     await call.books.set_limit(organization_id, body.user_id, seconds)
     return await call.books.account_limit(organization_id, body.user_id)

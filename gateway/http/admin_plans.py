@@ -1,19 +1,15 @@
-"""`/api/admin/plans`, `/subscriptions` and `/adjustments`, for operators."""
+"""`/api/admin/plans` and `/subscriptions`, for operators."""
 
-from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta
 
-from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Tag
+from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
 from gateway.http.paging import PageParams, page
 from gateway.problems import Problem, ProblemCode, refuse
 from meter.account_messages import Text
 from meter.admin_messages import (
-    Adjustment,
-    NewAdjustment,
     NewPlan,
     NewSubscription,
     Page,
@@ -23,8 +19,6 @@ from meter.admin_messages import (
     PlanSubscription,
     SubscriptionChange,
 )
-
-SCOPES = ("admin",)
 
 RowId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
@@ -47,157 +41,27 @@ class SubscriptionsParams(PageParams, frozen=True, kw_only=True):
     organization_id: Text | None = None
 
 
-class AdjustmentsParams(PageParams, frozen=True, kw_only=True):
-    """Which part of the list, or of one organization's or user's."""
-
-    organization_id: Text | None = None
-    user_id: Text | None = None
-
-
 def operations() -> list[AnyOperation]:
     """The table's entries."""
-    return [*_plans(), *_subscriptions(), *_adjustments()]
-
-
-def _plans() -> list[AnyOperation]:
-    path = "/api/admin/plans"
-    common: dict[str, Any] = {"tag": Tag.PLANS, "scopes": SCOPES}
+    group = Group(Tag.PLANS, "admin")
+    plans, subscriptions = "/api/admin/plans", "/api/admin/subscriptions"
+    plan, subscription = plans + "/{plan_id}", subscriptions + "/{subscription_id}"
+    conflict = (ProblemCode.CONFLICT,)
     return [
-        Operation(
-            method="GET",
-            path=path,
-            name="listPlans",
-            summary="Plans by id",
-            handler=list_plans,
-            params=PageParams,
-            body=Nothing,
-            answer=Page[Plan],
-            **common,
+        group.get(plans, list_plans, "Plans by id"),
+        group.create(plans, create_plan, "Make a plan", problems=conflict),
+        group.get(plan, get_plan, "A plan"),
+        group.patch(plan, change_plan, "Change a plan", problems=conflict),
+        group.get(subscriptions, list_subscriptions, "Subscriptions, the last one first"),
+        group.create(
+            subscriptions, create_subscription, "Give an account a plan", problems=conflict
         ),
-        Operation(
-            method="POST",
-            path=path,
-            name="createPlan",
-            summary="Make a plan",
-            handler=create_plan,
-            params=Nothing,
-            body=NewPlan,
-            answer=Plan,
-            needs=Needs.WRITE,
-            status=HTTPStatus.CREATED,
-            problems=(ProblemCode.CONFLICT,),
-            **common,
-        ),
-        Operation(
-            method="GET",
-            path=path + "/{plan_id}",
-            name="getPlan",
-            summary="A plan",
-            handler=get_plan,
-            params=PlanParams,
-            body=Nothing,
-            answer=Plan,
-            **common,
-        ),
-        Operation(
-            method="PATCH",
-            path=path + "/{plan_id}",
-            name="changePlan",
-            summary="Change a plan",
-            handler=change_plan,
-            params=PlanParams,
-            body=PlanChange,
-            answer=Plan,
-            needs=Needs.WRITE,
-            problems=(ProblemCode.CONFLICT,),
-            **common,
-        ),
-    ]
-
-
-def _subscriptions() -> list[AnyOperation]:
-    path = "/api/admin/subscriptions"
-    common: dict[str, Any] = {"tag": Tag.PLANS, "scopes": SCOPES}
-    return [
-        Operation(
-            method="GET",
-            path=path,
-            name="listSubscriptions",
-            summary="Subscriptions, the last one first",
-            handler=list_subscriptions,
-            params=SubscriptionsParams,
-            body=Nothing,
-            answer=Page[PlanSubscription],
-            **common,
-        ),
-        Operation(
-            method="POST",
-            path=path,
-            name="createSubscription",
-            summary="Give an account a plan",
-            handler=create_subscription,
-            params=Nothing,
-            body=NewSubscription,
-            answer=PlanSubscription,
-            needs=Needs.WRITE,
-            status=HTTPStatus.CREATED,
-            problems=(ProblemCode.CONFLICT,),
-            **common,
-        ),
-        Operation(
-            method="GET",
-            path=path + "/{subscription_id}",
-            name="getSubscription",
-            summary="A subscription",
-            handler=get_subscription,
-            params=SubscriptionParams,
-            body=Nothing,
-            answer=PlanSubscription,
-            **common,
-        ),
-        Operation(
-            method="PATCH",
-            path=path + "/{subscription_id}",
-            name="changeSubscription",
-            summary="Change a subscription, or end it",
-            handler=change_subscription,
-            params=SubscriptionParams,
-            body=SubscriptionChange,
-            answer=PlanSubscription,
-            needs=Needs.WRITE,
-            problems=(ProblemCode.CONFLICT,),
-            **common,
-        ),
-    ]
-
-
-def _adjustments() -> list[AnyOperation]:
-    path = "/api/admin/adjustments"
-    common: dict[str, Any] = {"tag": Tag.ACCOUNTS, "scopes": SCOPES}
-    return [
-        Operation(
-            method="GET",
-            path=path,
-            name="listAdjustments",
-            summary="Adjustments, the last one first",
-            handler=list_adjustments,
-            params=AdjustmentsParams,
-            body=Nothing,
-            answer=Page[Adjustment],
-            **common,
-        ),
-        Operation(
-            method="POST",
-            path=path,
-            name="createAdjustment",
-            summary="Add to what was used, or give back",
-            handler=create_adjustment,
-            params=Nothing,
-            body=NewAdjustment,
-            answer=Adjustment,
-            needs=Needs.WRITE,
-            status=HTTPStatus.CREATED,
-            **common,
+        group.get(subscription, get_subscription, "A subscription"),
+        group.patch(
+            subscription,
+            change_subscription,
+            "Change a subscription, or end it",
+            problems=conflict,
         ),
     ]
 
@@ -250,10 +114,14 @@ async def list_subscriptions(
 
 
 async def create_subscription(call: Call[Nothing, NewSubscription]) -> PlanSubscription:
-    """In place of the one that the account has, which is canceled; what was used stays."""
+    """In place of the one that the account has, which is canceled; what was used stays. Both the
+    organization and the plan have to be there."""
     body = call.body
+    if not await call.books.organizations(1, only=body.organization_id):
+        raise refuse(ProblemCode.INVALID_VALUE, "there is no such organization")
     if not await call.books.plans(1, only=body.plan_id):
         raise refuse(ProblemCode.INVALID_VALUE, "there is no such plan")
+    call.changed.add(body.organization_id)
     made = await call.books.subscribe(
         body.organization_id, body.plan_id, body.status, body.billing_cycle
     )
@@ -270,7 +138,7 @@ async def change_subscription(
 ) -> PlanSubscription:
     """One that has ended stays as it is: a `conflict`."""
     subscription_id = call.params.subscription_id
-    await _subscription(call, subscription_id)
+    call.changed.add((await _subscription(call, subscription_id)).organization_id)
     columns = msgspec.json.encode(call.body)
     if not await call.books.change_subscription(subscription_id, columns):
         raise refuse(ProblemCode.CONFLICT, "the subscription has ended")
@@ -282,30 +150,6 @@ async def _subscription(call: Call[Any, Any], subscription_id: int) -> PlanSubsc
     if not found:
         raise _missing("subscription")
     return found[0]
-
-
-async def list_adjustments(call: Call[AdjustmentsParams, Nothing]) -> Page[Adjustment]:
-    """With author, reason and time."""
-    params = call.params
-    found = await call.books.adjustments(
-        params.limit + 1, params.after(RowId), params.organization_id, params.user_id
-    )
-    return page(params, found, lambda adjustment: adjustment.id)
-
-
-async def create_adjustment(call: Call[Nothing, NewAdjustment]) -> Adjustment:
-    """A row that stays: a mistake is put right by another one. It is in used and remaining at once,
-    and live sessions see it within 2 seconds. The organization has to be there."""
-    body = call.body
-    at = body.effective_at
-    return await call.books.adjust(
-        body.organization_id,
-        body.user_id,
-        body.seconds,
-        datetime.fromtimestamp(at, UTC) if isinstance(at, int) else at,
-        body.reason,
-        call.identity.user_id,
-    )
 
 
 def _missing(what: str) -> Problem:

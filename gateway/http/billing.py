@@ -1,7 +1,7 @@
 """`/api/billing`: plans, features and what was used of them, of the token's account."""
 
-from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Tag
-from gateway.http.spending import MINUTES, Spender
+from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
+from gateway.http.spending import MINUTES, Spender, check_whole
 from gateway.problems import ProblemCode, refuse
 from meter.account_messages import (
     InitializedUser,
@@ -14,8 +14,6 @@ from meter.account_messages import (
     UsageSummary,
 )
 
-SCOPES = ("usage", "record")
-
 
 class BillingOperations:
     """What is asked of plans and features."""
@@ -24,50 +22,33 @@ class BillingOperations:
         self._spender = spender
 
     def operations(self) -> list[AnyOperation]:
-        """The table's entries."""
-        return [*self._usages(), *_overviews()]
-
-    def _usages(self) -> list[AnyOperation]:
+        """The table's entries. Both overviews may be asked with GET and with POST."""
+        group, records = Group(Tag.BILLING, "usage", "record"), Group(Tag.BILLING, "record")
+        summary = "/api/billing/usage-summary", usage_summary, "How every usage type stands"
+        info = "/api/billing/subscription-info", subscription_info, "The account's subscription"
         return [
-            Operation(
-                method="POST",
-                path="/api/billing/init-user",
-                name="initUser",
-                tag=Tag.BILLING,
-                summary="Make the token's user known",
-                scopes=SCOPES,
-                handler=init_user,
-                params=Nothing,
-                body=InitUser,
-                answer=InitializedUser,
-                needs=Needs.WRITE,
+            group.post(
+                "/api/billing/init-user",
+                init_user,
+                "Make the token's user known",
+                may_lack_body=True,
             ),
-            Operation(
-                method="POST",
-                path="/api/billing/usage-check",
-                name="checkUsage",
-                tag=Tag.BILLING,
-                summary="May so much of a usage type be used?",
-                scopes=SCOPES,
-                handler=self.check_usage,
-                params=Nothing,
-                body=UsageQuestion,
-                answer=UsageAnswer,
+            group.post(
+                "/api/billing/usage-check",
+                self.check_usage,
+                "May so much of a usage type be used?",
                 asks=True,
             ),
-            Operation(
-                method="POST",
-                path="/api/billing/track-usage",
-                name="trackUsage",
-                tag=Tag.BILLING,
-                summary="Use features: all that is named, or none",
-                scopes=("record",),
-                handler=self.track_usage,
-                params=Nothing,
-                body=TrackUsage,
-                answer=TrackedUsage,
-                needs=Needs.WRITE,
+            records.post(
+                "/api/billing/track-usage",
+                self.track_usage,
+                "Use features: all that is named, or none",
+                problems=(ProblemCode.LIMIT_REACHED, ProblemCode.SESSION_TOO_LONG),
             ),
+            group.get(*summary, name="getUsageSummary"),
+            group.post(*summary, name="postUsageSummary", asks=True),
+            group.get(*info, name="getSubscriptionInfo"),
+            group.post(*info, name="postSubscriptionInfo", asks=True),
         ]
 
     async def check_usage(self, call: Call[Nothing, UsageQuestion]) -> UsageAnswer:
@@ -75,6 +56,7 @@ class BillingOperations:
         identity, asked = call.identity, call.body
         if asked.usage_type == MINUTES:
             return await self._spender.ask_minutes(identity, asked.amount)
+        check_whole({asked.usage_type: asked.amount})
         answer = await call.books.usage_type(
             identity.organization_id, identity.user_id, asked.usage_type, asked.amount
         )
@@ -95,44 +77,6 @@ class BillingOperations:
                 ProblemCode.INVALID_BODY, "name either one `usage_type` or several `usages`"
             )
         return await self._spender.use(call.identity, call.books, usages, call.key)
-
-
-def _overviews() -> list[AnyOperation]:
-    """May be asked with GET and with POST."""
-    return [
-        *(
-            Operation(
-                method=method,
-                path="/api/billing/usage-summary",
-                name=f"{prefix}UsageSummary",
-                tag=Tag.BILLING,
-                summary="How the account stands with every usage type",
-                scopes=SCOPES,
-                handler=usage_summary,
-                params=Nothing,
-                body=Nothing,
-                answer=UsageSummary,
-                asks=True,
-            )
-            for method, prefix in (("GET", "get"), ("POST", "post"))
-        ),
-        *(
-            Operation(
-                method=method,
-                path="/api/billing/subscription-info",
-                name=f"{prefix}SubscriptionInfo",
-                tag=Tag.BILLING,
-                summary="What the account has subscribed to",
-                scopes=SCOPES,
-                handler=subscription_info,
-                params=Nothing,
-                body=Nothing,
-                answer=SubscriptionInfo,
-                asks=True,
-            )
-            for method, prefix in (("GET", "get"), ("POST", "post"))
-        ),
-    ]
 
 
 async def init_user(call: Call[Nothing, InitUser]) -> InitializedUser:

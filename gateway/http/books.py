@@ -4,7 +4,7 @@ All raise `StorageUnavailable` when Postgres cannot be asked now, and `meter.boo
 can't be done. Lists are given from after a position, one row more than fits on a page.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -18,20 +18,35 @@ from meter.account_messages import (
 )
 from meter.admin_messages import (
     AccountLimit,
-    Activity,
     Adjustment,
+    Adoption,
     Analytics,
+    DroppedOffUser,
     Member,
     Organization,
     Plan,
     PlanSubscription,
+    PowerUser,
 )
-from meter.books import Claim, KeptAnswer, ReportKind, UsageDays
-from meter.profile_messages import Chat, Credits, Lifetime, Milestone, Month, Overview, Response
+from meter.books import Claim, KeptAnswer, Offers, ReportKind, UsageDays
+from meter.ledger.types import AccountLimits
+from meter.profile_messages import (
+    Chat,
+    Credits,
+    Lifetime,
+    Milestone,
+    Month,
+    Overview,
+    Response,
+)
 
 Json = bytes
 # A place in a list by time: the moment and the id of a row.
 Place = tuple[datetime, UUID]
+# In a list of users by what they recorded: the seconds and the user.
+ByAmount = tuple[int, str]
+# In the list of what was used: the month, the tier and the usage type.
+ByFeature = tuple[date, str, str]
 
 
 class Row(Protocol):
@@ -53,7 +68,15 @@ class Claims(Protocol):
 class AccountBooks(Protocol):
     """What people ask of their own account."""
 
-    async def usage_days(self, organization_id: str, user_id: str | None) -> UsageDays: ...
+    def snapshot(self) -> AbstractAsyncContextManager[None]:
+        """All that is read in the block is as of one moment."""
+
+    async def untold_limits(self, organization_ids: Collection[str]) -> list[AccountLimits]:
+        """What holds for those of the organizations whose last change the ledger wasn't told."""
+
+    async def usage_days(self, organization_id: str, user_id: str, *, own: bool) -> UsageDays: ...
+
+    async def offers(self, organization_id: str, user_id: str) -> Offers: ...
 
     async def lifetime(self, user_id: str) -> Lifetime: ...
 
@@ -97,9 +120,8 @@ class ProfileBooks(Protocol):
 
     async def add_response(self, user_id: str, chat_id: UUID) -> Response | None: ...
 
-    async def end_response(
-        self, user_id: str, response_id: UUID, status: str
-    ) -> Response | None: ...
+    async def end_response(self, user_id: str, response_id: UUID, status: str) -> Response | None:
+        """The response, unless it has ended otherwise: `status` is what it ended with first."""
 
 
 class AdminBooks(Protocol):
@@ -165,7 +187,20 @@ class AdminBooks(Protocol):
         author: str,
     ) -> Adjustment: ...
 
-    async def activity(self, since: date, idle_days: int, most: int) -> Activity: ...
+    async def has_user(self, organization_id: str, user_id: str) -> bool:
+        """Whether somebody is a member of the organization, or has recorded on it."""
+
+    async def power_users(
+        self, first: date, last: date, most: int, after: ByAmount | None
+    ) -> list[PowerUser]: ...
+
+    async def dropped_off_users(
+        self, idle_days: int, within_days: int, most: int, after: ByAmount | None
+    ) -> list[DroppedOffUser]: ...
+
+    async def feature_adoption(
+        self, first: date, last: date, most: int, after: ByFeature | None
+    ) -> list[Adoption]: ...
 
     async def analytics(
         self, first: date, last: date, organization_id: str | None
@@ -187,6 +222,6 @@ class Store(Protocol):
 
     def report(
         self, kind: ReportKind, first: date, last: date, organization_id: str | None
-    ) -> AsyncIterator[Sequence[Row]]:
+    ) -> AsyncGenerator[Sequence[Row], None]:
         """A report's rows, some hundreds at a time, as of one moment. The driver's errors come out
         as `StorageUnavailable`, at any time."""

@@ -93,7 +93,7 @@ def _operation(operation: AnyOperation, schemas: _Schemas) -> Json:
     }
     if operation.takes_body:
         described["requestBody"] = {
-            "required": True,
+            "required": not operation.may_lack_body,
             "content": {"application/json": {"schema": schemas.of(operation.body)}},
         }
     return described

@@ -3,11 +3,11 @@
 Requests are validated and `/openapi.json` is made from the same entries.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -56,6 +56,9 @@ class Call(Generic[Params, Body]):
     opened: Books | None = None
     # The idempotency key, where one was sent.
     key: str | None = None
+    # Organizations whose limits or adjustments the handler has changed: once that is committed, and
+    # before it is answered, the ledger is told of them.
+    changed: set[str] = field(default_factory=set)
 
     @property
     def books(self) -> Books:
@@ -66,9 +69,11 @@ class Call(Generic[Params, Body]):
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """An answer in parts, of any length. `headers` go out before the first one."""
+    """An answer in parts, of any length: `beginning`, then `parts`, which are made while they are
+    sent. `headers` go out before."""
 
-    parts: AsyncIterator[bytes]
+    beginning: bytes
+    parts: AsyncGenerator[bytes, None]
     media_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -94,6 +99,8 @@ class Operation(Generic[Params, Body, Answer]):
     streams: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # It changes nothing, whatever its method.
     asks: bool = False
+    # No body at all is one without any fields.
+    may_lack_body: bool = False
 
     @property
     def writes(self) -> bool:
@@ -132,3 +139,67 @@ class Operation(Generic[Params, Body, Answer]):
 
 
 AnyOperation = Operation[Any, Any, Any]
+AnyHandler = Callable[[Call[Any, Any]], Awaitable[Any]]
+
+
+class Group:
+    """Operations with the same tag and scopes.
+
+    What an operation takes and gives is what the types of its handler say, and its name is the
+    handler's, in camel case, unless another is given. Writes are in a transaction, unless `needs`
+    says otherwise.
+    """
+
+    def __init__(self, tag: Tag, *scopes: str) -> None:
+        self._tag = tag
+        self._scopes = scopes
+
+    def get(self, path: str, handler: AnyHandler, summary: str, **more: Any) -> AnyOperation:
+        """Reads something."""
+        return self._entry("GET", path, handler, summary, **more)
+
+    def post(self, path: str, handler: AnyHandler, summary: str, **more: Any) -> AnyOperation:
+        """Makes or does something, or `asks`."""
+        needs = Needs.READ if more.get("asks") else Needs.WRITE
+        return self._entry("POST", path, handler, summary, **{"needs": needs, **more})
+
+    def create(self, path: str, handler: AnyHandler, summary: str, **more: Any) -> AnyOperation:
+        """Makes something; answered with 201."""
+        return self.post(path, handler, summary, status=HTTPStatus.CREATED, **more)
+
+    def put(self, path: str, handler: AnyHandler, summary: str, **more: Any) -> AnyOperation:
+        """Makes something of this name, or sets it."""
+        return self._entry("PUT", path, handler, summary, needs=Needs.WRITE, **more)
+
+    def patch(self, path: str, handler: AnyHandler, summary: str, **more: Any) -> AnyOperation:
+        """Changes what is given."""
+        return self._entry("PATCH", path, handler, summary, needs=Needs.WRITE, **more)
+
+    def delete(self, path: str, handler: AnyHandler, summary: str) -> AnyOperation:
+        """Removes something; there is nothing to answer."""
+        none = HTTPStatus.NO_CONTENT
+        return self._entry("DELETE", path, handler, summary, needs=Needs.WRITE, status=none)
+
+    def _entry(
+        self, method: str, path: str, handler: AnyHandler, summary: str, **more: Any
+    ) -> AnyOperation:
+        types = get_type_hints(handler)
+        params, body = get_args(types["call"])
+        return Operation(
+            method=method,
+            path=path,
+            name=more.pop("name", None) or _camel_case(handler.__name__),
+            tag=self._tag,
+            summary=summary,
+            scopes=self._scopes,
+            handler=handler,
+            answer=types["return"],
+            params=params,
+            body=body,
+            **more,
+        )
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

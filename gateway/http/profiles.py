@@ -1,12 +1,12 @@
 """`/api/profile`: the token's user as a person, with responses and chats to use up."""
 
 from datetime import datetime
-from http import HTTPStatus
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 
-from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Tag
+from gateway.http.operations import AnyOperation, Call, Group, Needs, Nothing, Tag
 from gateway.http.paging import PageParams, page
 from gateway.problems import Problem, ProblemCode, refuse
 from meter.admin_messages import Page
@@ -19,9 +19,9 @@ from meter.profile_messages import (
     ResponseChange,
 )
 
-USAGE, RECORD = ("usage", "record"), ("record",)
-
 Place = tuple[datetime, UUID]
+
+Found = TypeVar("Found")
 
 
 class ChatParams(msgspec.Struct, frozen=True):
@@ -44,111 +44,36 @@ class ResponseParams(msgspec.Struct, frozen=True):
 
 def operations() -> list[AnyOperation]:
     """The table's entries."""
+    reads, records = Group(Tag.CREDITS, "usage", "record"), Group(Tag.CREDITS, "record")
+    profile = "/api/profile"
+    chats = profile + "/chats"
+    responses = chats + "/{chat_id}/responses"
+    full = (ProblemCode.LIMIT_REACHED,)
     return [
-        Operation(
-            method="GET",
-            path="/api/profile/overview",
+        # The first question makes somebody known.
+        reads.get(
+            profile + "/overview",
+            overview,
+            "Membership and minutes",
             name="profileOverview",
-            tag=Tag.CREDITS,
-            summary="Membership and minutes",
-            scopes=USAGE,
-            handler=overview,
-            params=Nothing,
-            body=Nothing,
-            answer=Overview,
             needs=Needs.WRITE,
         ),
-        Operation(
-            method="GET",
-            path="/api/profile/credits",
+        reads.get(
+            profile + "/credits",
+            credits_of,
+            "Responses and chats: used, and left",
             name="profileCredits",
-            tag=Tag.CREDITS,
-            summary="Responses and chats: used, and left",
-            scopes=USAGE,
-            handler=credits_of,
-            params=Nothing,
-            body=Nothing,
-            answer=Credits,
             needs=Needs.WRITE,
         ),
-        *_chats(),
-        *_responses(),
-    ]
-
-
-def _chats() -> list[AnyOperation]:
-    return [
-        Operation(
-            method="GET",
-            path="/api/profile/chats",
-            name="listChats",
-            tag=Tag.CREDITS,
-            summary="The chats, the last one first",
-            scopes=USAGE,
-            handler=list_chats,
-            params=PageParams,
-            body=Nothing,
-            answer=Page[Chat],
-        ),
-        Operation(
-            method="POST",
-            path="/api/profile/chats",
-            name="beginChat",
-            tag=Tag.CREDITS,
-            summary="Begin a chat",
-            scopes=RECORD,
-            handler=begin_chat,
-            params=Nothing,
-            body=NewChat,
-            answer=Chat,
-            needs=Needs.WRITE,
-            status=HTTPStatus.CREATED,
-            problems=(ProblemCode.LIMIT_REACHED,),
-        ),
-    ]
-
-
-def _responses() -> list[AnyOperation]:
-    return [
-        Operation(
-            method="GET",
-            path="/api/profile/chats/{chat_id}/responses",
-            name="listResponses",
-            tag=Tag.CREDITS,
-            summary="A chat's responses, the last one first",
-            scopes=USAGE,
-            handler=list_responses,
-            params=ChatPageParams,
-            body=Nothing,
-            answer=Page[Response],
-        ),
-        Operation(
-            method="POST",
-            path="/api/profile/chats/{chat_id}/responses",
-            name="beginResponse",
-            tag=Tag.CREDITS,
-            summary="Begin a response",
-            scopes=RECORD,
-            handler=begin_response,
-            params=ChatParams,
-            body=Nothing,
-            answer=Response,
-            needs=Needs.WRITE,
-            status=HTTPStatus.CREATED,
-            problems=(ProblemCode.LIMIT_REACHED,),
-        ),
-        Operation(
-            method="PATCH",
-            path="/api/profile/responses/{response_id}",
-            name="endResponse",
-            tag=Tag.CREDITS,
-            summary="Say how a response ended",
-            scopes=RECORD,
-            handler=end_response,
-            params=ResponseParams,
-            body=ResponseChange,
-            answer=Response,
-            needs=Needs.WRITE,
+        reads.get(chats, list_chats, "The chats, the last one first"),
+        records.create(chats, begin_chat, "Begin a chat", problems=full, may_lack_body=True),
+        reads.get(responses, list_responses, "A chat's responses, the last one first"),
+        records.create(responses, begin_response, "Begin a response", problems=full),
+        records.patch(
+            profile + "/responses/{response_id}",
+            end_response,
+            "Say how a response ended",
+            problems=(ProblemCode.CONFLICT,),
         ),
     ]
 
@@ -156,19 +81,13 @@ def _responses() -> list[AnyOperation]:
 async def overview(call: Call[Nothing, Nothing]) -> Overview:
     """Computed from what is recorded. Who asks for the first time is made known."""
     await call.books.init_user(call.identity.user_id, None)
-    found = await call.books.overview(call.identity.user_id)
-    if found is None:
-        raise _not_found()
-    return found
+    return _there(await call.books.overview(call.identity.user_id))
 
 
 async def credits_of(call: Call[Nothing, Nothing]) -> Credits:
     """A null quota is unlimited. Who asks for the first time is made known."""
     await call.books.init_user(call.identity.user_id, None)
-    found = await call.books.credits(call.identity.user_id)
-    if found is None:
-        raise _not_found()
-    return found
+    return _there(await call.books.credits(call.identity.user_id))
 
 
 async def list_chats(call: Call[PageParams, Nothing]) -> Page[Chat]:
@@ -197,20 +116,28 @@ async def list_responses(call: Call[ChatPageParams, Nothing]) -> Page[Response]:
 
 async def begin_response(call: Call[ChatParams, Nothing]) -> Response:
     """Uses up one of the month's responses."""
-    made = await call.books.add_response(call.identity.user_id, call.params.chat_id)
-    if made is None:
-        raise _not_found()
-    return made
+    return _there(await call.books.add_response(call.identity.user_id, call.params.chat_id))
 
 
 async def end_response(call: Call[ResponseParams, ResponseChange]) -> Response:
-    """The first end that was told stays its time."""
-    changed = await call.books.end_response(
-        call.identity.user_id, call.params.response_id, call.body.completion_status
+    """To tell it again changes nothing. Where it has ended otherwise, or is to go on after its end,
+    that is a `conflict`."""
+    changed = _there(
+        await call.books.end_response(
+            call.identity.user_id, call.params.response_id, call.body.completion_status
+        )
     )
-    if changed is None:
-        raise _not_found()
+    if changed.completion_status != call.body.completion_status:
+        raise refuse(
+            ProblemCode.CONFLICT, f"the response has ended: it is {changed.completion_status}"
+        )
     return changed
+
+
+def _there(found: Found | None) -> Found:
+    if found is None:
+        raise _not_found()
+    return found
 
 
 def _not_found() -> Problem:

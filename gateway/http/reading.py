@@ -50,9 +50,11 @@ async def read_raw_body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def read_body(request: Request, raw: bytes, kind: type[Wanted]) -> Wanted:
+def read_body(
+    request: Request, raw: bytes, kind: type[Wanted], *, may_lack: bool = False
+) -> Wanted:
     """The JSON body. Raises `Problem`: 415 another media type, 400 no JSON, 422 another shape."""
-    if kind is Nothing:
+    if kind is Nothing or (may_lack and not raw):
         return kind()
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip()
     if media_type.lower() != "application/json":

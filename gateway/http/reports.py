@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -12,17 +12,21 @@ import msgspec
 from msgspec import Meta
 
 from gateway.http.books import Row, Store
-from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Streamed, Tag
+from gateway.http.operations import AnyOperation, Call, Group, Needs, Nothing, Streamed, Tag
+from gateway.http.paging import PageParams, page
 from gateway.problems import ProblemCode, refuse
 from meter.account_messages import Text
-from meter.admin_messages import Activity, Analytics, PageSize
+from meter.admin_messages import Adoption, Analytics, DroppedOffUser, Page, PowerUser
 from meter.books import ReportKind
 
-SCOPES = ("admin",)
+USAGE = "/api/admin/usage"
 MAX_DAYS = 366
 # Below what the store has connections for.
 REPORTS_AT_ONCE = 2
 RETRY_SECONDS = 10
+
+Days = Annotated[int, Meta(ge=1, le=36_500)]
+Seconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,8 +45,21 @@ def within_reach(day: date) -> date:
     return day
 
 
+def span_of(first_day: date | None, last_day: date | None) -> tuple[date, date]:
+    """From one day to another, both included; by default this month's until today. Raises
+    `Problem`."""
+    last = last_day or datetime.now(UTC).date()
+    first = first_day or last.replace(day=1)
+    if not timedelta(0) <= last - first < timedelta(days=MAX_DAYS):
+        raise refuse(
+            ProblemCode.BAD_REQUEST,
+            f"`last_day` is from 0 to {MAX_DAYS - 1} days after `first_day`",
+        )
+    return within_reach(first), within_reach(last)
+
+
 class SpanParams(msgspec.Struct, frozen=True, kw_only=True):
-    """From one day to another, both included; by default this month's until today."""
+    """Which days, and of which organization."""
 
     first_day: date | None = None
     last_day: date | None = None
@@ -50,14 +67,18 @@ class SpanParams(msgspec.Struct, frozen=True, kw_only=True):
 
     def span(self) -> tuple[date, date]:
         """The days. Raises `Problem`."""
-        last = self.last_day or datetime.now(UTC).date()
-        first = self.first_day or last.replace(day=1)
-        if not timedelta(0) <= last - first < timedelta(days=MAX_DAYS):
-            raise refuse(
-                ProblemCode.BAD_REQUEST,
-                f"`last_day` is from 0 to {MAX_DAYS - 1} days after `first_day`",
-            )
-        return within_reach(first), within_reach(last)
+        return span_of(self.first_day, self.last_day)
+
+
+class SpanPageParams(PageParams, frozen=True, kw_only=True):
+    """Which days, and which part of the list."""
+
+    first_day: date | None = None
+    last_day: date | None = None
+
+    def span(self) -> tuple[date, date]:
+        """The days. Raises `Problem`."""
+        return span_of(self.first_day, self.last_day)
 
 
 class ReportParams(SpanParams, frozen=True, kw_only=True):
@@ -67,12 +88,11 @@ class ReportParams(SpanParams, frozen=True, kw_only=True):
     format: Format = Format.CSV
 
 
-class ActivityParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Since which day (by default this month's first), idle for how long, and how many of each."""
+class IdleParams(PageParams, frozen=True, kw_only=True):
+    """Idle for how many days, within how many, and which part of the list."""
 
-    since: date | None = None
-    idle_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
-    limit: PageSize = 100
+    idle_days: Days = 30
+    within_days: Days = 365
 
 
 class ReportOperations:
@@ -84,42 +104,22 @@ class ReportOperations:
 
     def operations(self) -> list[AnyOperation]:
         """The table's entries."""
+        group = Group(Tag.REPORTS, "admin")
         return [
-            Operation(
-                method="GET",
-                path="/api/admin/usage/analytics",
+            group.get(
+                USAGE + "/analytics",
+                analytics,
+                "What was used: by day, organization, plan and feature",
                 name="usageAnalytics",
-                tag=Tag.REPORTS,
-                summary="What was used: by day, organization, plan and feature",
-                scopes=SCOPES,
-                handler=self.analytics,
-                params=SpanParams,
-                body=Nothing,
-                answer=Analytics,
             ),
-            Operation(
-                method="GET",
-                path="/api/admin/usage/activity",
-                name="usageActivity",
-                tag=Tag.REPORTS,
-                summary="Who records most, and who no more",
-                scopes=SCOPES,
-                handler=self.activity,
-                params=ActivityParams,
-                body=Nothing,
-                answer=Activity,
-            ),
-            Operation(
-                method="GET",
-                path="/api/admin/usage/report",
+            group.get(USAGE + "/power-users", power_users, "Who records most"),
+            group.get(USAGE + "/dropped-off-users", dropped_off_users, "Who records no more"),
+            group.get(USAGE + "/feature-adoption", feature_adoption, "Who uses what, by plan"),
+            group.get(
+                USAGE + "/report",
+                self.report,
+                "A report of any length",
                 name="usageReport",
-                tag=Tag.REPORTS,
-                summary="A report of any length",
-                scopes=SCOPES,
-                handler=self.report,
-                params=ReportParams,
-                body=Nothing,
-                answer=Streamed,
                 needs=Needs.NOTHING,
                 problems=(ProblemCode.TOO_MANY_REQUESTS,),
                 streams={
@@ -128,17 +128,6 @@ class ReportOperations:
                 },
             ),
         ]
-
-    async def activity(self, call: Call[ActivityParams, Nothing]) -> Activity:
-        """On whichever account; as far as it is durable."""
-        params = call.params
-        since = within_reach(params.since or datetime.now(UTC).date().replace(day=1))
-        return await call.books.activity(since, params.idle_days, params.limit)
-
-    async def analytics(self, call: Call[SpanParams, Nothing]) -> Analytics:
-        """Days are by each account's time zone, sessions by UTC; as far as it is durable."""
-        first, last = call.params.span()
-        return await call.books.analytics(first, last, call.params.organization_id)
 
     async def report(self, call: Call[ReportParams, Nothing]) -> Streamed:
         """A row a day and user, a session or a minute, as of one moment, as far as it is durable.
@@ -157,21 +146,24 @@ class ReportOperations:
         name = f"usage-{params.rows.value}-{first}-{last}.{params.format.value}"
         media_type = "text/csv" if params.format is Format.CSV else "application/json"
         return Streamed(
-            _rejoined(beginning, parts),
+            beginning,
+            parts,
             media_type,
             {"content-disposition": f'attachment; filename="{name}"'},
         )
 
-    async def _parts(self, params: ReportParams, first: date, last: date) -> AsyncIterator[bytes]:
+    async def _parts(
+        self, params: ReportParams, first: date, last: date
+    ) -> AsyncGenerator[bytes, None]:
         self._running += 1
+        write = _csv if params.format is Format.CSV else _json
+        columns, begun = params.rows.columns, False
+        found = self._store.report(params.rows, first, last, params.organization_id)
         try:
-            rows = self._store.report(params.rows, first, last, params.organization_id)
-            write = _csv if params.format is Format.CSV else _json
-            columns = params.rows.columns
-            begun = False
-            async for batch in rows:
-                yield write(columns, batch, not begun)
-                begun = True
+            async with aclosing(found) as rows:
+                async for batch in rows:
+                    yield write(columns, batch, not begun)
+                    begun = True
             if not begun:
                 yield write(columns, [], True)
             if params.format is Format.JSON:
@@ -180,11 +172,42 @@ class ReportOperations:
             self._running -= 1
 
 
-async def _rejoined(beginning: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async with aclosing(parts) as rest:  # type: ignore[type-var]  # it is a generator
-        yield beginning
-        async for part in rest:
-            yield part
+async def analytics(call: Call[SpanParams, Nothing]) -> Analytics:
+    """Days are by each account's time zone, sessions by UTC; as far as it is durable."""
+    first, last = call.params.span()
+    return await call.books.analytics(first, last, call.params.organization_id)
+
+
+async def power_users(call: Call[SpanPageParams, Nothing]) -> Page[PowerUser]:
+    """Those who recorded most in these days, first; as far as it is durable."""
+    params = call.params
+    found = await call.books.power_users(
+        *params.span(), params.limit + 1, params.after(tuple[Seconds, str])
+    )
+    return page(params, found, lambda user: (user.seconds, user.user_id))
+
+
+async def dropped_off_users(call: Call[IdleParams, Nothing]) -> Page[DroppedOffUser]:
+    """Who recorded within some days, and in the last of them nothing, on any account; those first
+    who recorded most."""
+    params = call.params
+    found = await call.books.dropped_off_users(
+        params.idle_days,
+        params.within_days,
+        params.limit + 1,
+        params.after(tuple[Seconds, str]),
+    )
+    return page(params, found, lambda user: (user.seconds, user.user_id))
+
+
+async def feature_adoption(call: Call[SpanPageParams, Nothing]) -> Page[Adoption]:
+    """In the whole months of these days, the last one first, by the plan that the accounts had at
+    the time."""
+    params = call.params
+    found = await call.books.feature_adoption(
+        *params.span(), params.limit + 1, params.after(tuple[date, str, str])
+    )
+    return page(params, found, lambda each: (each.month, each.tier, each.usage_type))
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Row], is_first: bool) -> bytes:

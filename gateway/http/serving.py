@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.bearer import authenticate
 from gateway.http.books import Books, Store
+from gateway.http.downloads import Download
 from gateway.http.operations import AnyOperation, Call, Needs, Streamed
 from gateway.http.reading import read_body, read_key, read_params, read_raw_body
+from gateway.http.telling import Teller
 from gateway.identity import Identity
 from gateway.problems import Problem, ProblemCode, refuse, unavailable
 from gateway.tokens import Verifier
@@ -29,9 +31,10 @@ _encode = msgspec.json.Encoder().encode
 class Server:
     """Serves operations for those whom the verifier knows."""
 
-    def __init__(self, verifier: Verifier, store: Store) -> None:
+    def __init__(self, verifier: Verifier, store: Store, teller: Teller) -> None:
         self._verifier = verifier
         self._store = store
+        self._teller = teller
 
     def routes(self, operations: Iterable[AnyOperation]) -> list[Route]:
         """One route a path, so that a wrong method is told all right ones."""
@@ -52,19 +55,23 @@ class Server:
         identity = await authenticate(request, self._verifier, operation.scopes)
         params = read_params(request, operation.params)
         raw = b"" if operation.method == "GET" else await read_raw_body(request)
-        body = read_body(request, raw, operation.body)
+        body = read_body(request, raw, operation.body, may_lack=operation.may_lack_body)
         claim = _claim(operation, request, identity, raw)
+        changed: set[str] = set()
 
         async def act(books: Books | None) -> Any:
             key = None if claim is None else claim.key
-            return await operation.handler(Call(identity, params, body, books, key))
+            return await operation.handler(Call(identity, params, body, books, key, changed))
 
         try:
-            return await self._perform(operation, claim, act)
+            response = await self._perform(operation, claim, act)
         except (LedgerUnavailable, StorageUnavailable):
             raise unavailable() from None
         except Refused as error:
             raise problem_of(error) from None
+        if changed:  # and it is committed
+            await self._teller.tell(changed)
+        return response
 
     async def _perform(
         self,
@@ -122,17 +129,12 @@ def _claim(
 
 def _response(operation: AnyOperation, answer: Any) -> Response:
     if isinstance(answer, Streamed):
-        headers = {"cache-control": "no-store", **answer.headers}
-        return StreamingResponse(answer.parts, media_type=answer.media_type, headers=headers)
+        return Download(answer)
     return _json(_encode(answer), operation.status.value)
 
 
 def _json(body: bytes, status: int, headers: dict[str, str] | None = None) -> Response:
+    headers = {"cache-control": "no-store", **(headers or {})}
     if status == HTTPStatus.NO_CONTENT:
-        return Response(status_code=status)
-    return Response(
-        body,
-        status,
-        media_type="application/json",
-        headers={"cache-control": "no-store", **(headers or {})},
-    )
+        return Response(status_code=status, headers=headers)
+    return Response(body, status, media_type="application/json", headers=headers)

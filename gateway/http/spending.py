@@ -2,6 +2,7 @@
 count with those of live sessions and never pass the limit."""
 
 import math
+from collections.abc import Mapping
 from uuid import UUID, uuid4, uuid5
 
 import msgspec
@@ -53,6 +54,7 @@ class Spender:
         come last, as they can't be taken back."""
         minutes = usages.get(MINUTES)
         features = {name: amount for name, amount in usages.items() if name != MINUTES}
+        check_whole(features)
         if minutes is None:
             return await _use_features(identity, books, features)
         seconds = _seconds(minutes)
@@ -82,21 +84,16 @@ class Spender:
     async def _told(
         self, identity: Identity, allowed: bool, lines: list[UsedType], minutes: float
     ) -> TrackedUsage:
-        check = limit_check(await self._standing(identity))
-        line = UsedType(
-            usage_type=MINUTES,
-            amount=minutes,
-            limit=check.minutes_limit,
-            used=check.minutes_used,
-            remaining=check.minutes_remaining,
-            unlimited=check.unlimited,
-            period=PERIOD,
-            period_start=check.period_start,
-            period_end=check.period_end,
-        )
+        line = _line(await self.ask_minutes(identity, minutes), minutes)
         return TrackedUsage(
             allowed, tuple(sorted([*lines, line], key=lambda each: each.usage_type))
         )
+
+
+def check_whole(features: Mapping[str, float]) -> None:
+    """Only minutes have parts: all else is counted. Raises `Problem`."""
+    if not all(float(amount).is_integer() for amount in features.values()):
+        raise refuse(ProblemCode.INVALID_VALUE, "amounts are whole numbers, but for minutes")
 
 
 async def _use_features(
@@ -115,16 +112,20 @@ async def _unused(
     found = await books.usage_type(identity.organization_id, identity.user_id, usage_type, amount)
     if found is None:
         raise refuse(ProblemCode.INVALID_VALUE, "there is no such usage type")
+    return _line(found, amount)
+
+
+def _line(answer: UsageAnswer, amount: float) -> UsedType:
     return UsedType(
-        usage_type=found.usage_type,
+        usage_type=answer.usage_type,
         amount=amount,
-        limit=found.limit,
-        used=found.current_usage,
-        remaining=found.remaining,
-        unlimited=found.unlimited,
-        period=found.period,
-        period_start=found.period_start,
-        period_end=found.period_end,
+        limit=answer.limit,
+        used=answer.current_usage,
+        remaining=answer.remaining,
+        unlimited=answer.unlimited,
+        period=answer.period,
+        period_start=answer.period_start,
+        period_end=answer.period_end,
     )
 
 

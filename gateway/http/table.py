@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from gateway.admin_sessions import AdminSessions
 from gateway.check_limit import LimitChecker
-from gateway.http import admin_accounts, admin_plans, profiles
+from gateway.http import admin_accounts, admin_adjustments, admin_plans, profiles
 from gateway.http.asyncapi import describe as describe_channels
 from gateway.http.billing import BillingOperations
 from gateway.http.books import Store
@@ -19,6 +19,7 @@ from gateway.http.readable import readable
 from gateway.http.reports import ReportOperations
 from gateway.http.serving import Server
 from gateway.http.spending import Spender
+from gateway.http.telling import Teller
 from gateway.http.tracking import MinuteTracker
 from gateway.http.usage import UsageOperations
 from gateway.operators import Operators
@@ -36,15 +37,17 @@ class Api:
         checker: LimitChecker,
         tracker: MinuteTracker,
         operators: Operators,
+        teller: Teller,
     ) -> None:
         self.store = store
-        self._server = Server(verifier, store)
+        self._server = Server(verifier, store, teller)
         self.operations: list[AnyOperation] = [
-            *UsageOperations(checker, tracker).operations(),
+            *UsageOperations(checker, tracker, teller).operations(),
             *BillingOperations(Spender(checker, tracker)).operations(),
             *profiles.operations(),
             *admin_accounts.operations(),
             *admin_plans.operations(),
+            *admin_adjustments.operations(),
             *AdminSessions(operators).operations(),
             *ReportOperations(store).operations(),
         ]

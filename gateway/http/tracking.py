@@ -64,7 +64,7 @@ class MinuteTracker:
 
     async def track(self, identity: Identity, body: TrackMinute) -> TrackedMinute:
         """Count the minute's seconds that weren't, as far as the limit has room. A session that
-        isn't known is made; another user's is refused."""
+        isn't known is made; another user's is told as none of this user's."""
         asked = _asked(identity, body)
         self._check_time(asked)
         async with self._slots, self._opener.turn(asked.key.session_id):
@@ -136,7 +136,7 @@ class MinuteTracker:
         ):
             return opened.session
         if opened.status is OpenStatus.FOREIGN:
-            raise refuse(ProblemCode.NOT_ALLOWED, "the session is another user's")
+            raise refuse(ProblemCode.SESSION_NOT_FOUND, "the user has no session of this id")
         stored = await self._storage.load_session(asked.key.session_id)
         if stored is not None and _holds(stored, asked):
             return TrackedMinute(

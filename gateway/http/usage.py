@@ -1,17 +1,19 @@
 """`/api/usage` and `/api/users`: minutes, for those who record them."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from gateway.check_limit import LimitChecker, limit_check
-from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Tag
+from gateway.http.operations import AnyOperation, Call, Group, Needs, Nothing, Tag
+from gateway.http.telling import Teller
 from gateway.http.tracking import MinuteTracker
 from gateway.problems import ProblemCode
 from meter.account_messages import CurrentMonth, TrackedMinute, TrackMinute
 from meter.billing import used_minutes
+from meter.ledger.types import Standing
 from meter.profile_messages import PresentMonth, Recommendation, UserStats
 from meter.projection import project, recommend
 from meter.usage_messages import LimitCheck
@@ -34,42 +36,28 @@ class StatsParams(msgspec.Struct, frozen=True):
 class UsageOperations:
     """What is asked of minutes."""
 
-    def __init__(self, checker: LimitChecker, tracker: MinuteTracker) -> None:
+    def __init__(self, checker: LimitChecker, tracker: MinuteTracker, teller: Teller) -> None:
         self._checker = checker
         self._tracker = tracker
+        self._teller = teller
 
     def operations(self) -> list[AnyOperation]:
         """The table's entries."""
-        return [*self._minutes(), *self._figures()]
-
-    def _minutes(self) -> list[AnyOperation]:
+        usage = "/api/usage"
         return [
-            Operation(
-                method="GET",
-                path="/api/usage/check-limit",
-                name="checkLimit",
-                tag=Tag.USAGE,
-                summary="May this user record on?",
-                scopes=("usage", "record"),
-                handler=self.check_limit,
-                params=Nothing,
-                body=Nothing,
-                answer=LimitCheck,
+            Group(Tag.USAGE, "usage", "record").get(
+                usage + "/check-limit",
+                self.check_limit,
+                "May this user record on?",
                 needs=Needs.NOTHING,
             ),
-            Operation(
-                method="POST",
-                path="/api/usage/track-minute",
-                name="trackMinute",
-                tag=Tag.USAGE,
-                summary="Record a minute without a WebSocket",
-                scopes=("record",),
-                handler=self.track_minute,
-                params=Nothing,
-                body=TrackMinute,
-                answer=TrackedMinute,
+            Group(Tag.USAGE, "record").post(
+                usage + "/track-minute",
+                self.track_minute,
+                "Record a minute without a WebSocket",
                 needs=Needs.NOTHING,
                 problems=(
+                    ProblemCode.SESSION_NOT_FOUND,
                     ProblemCode.LIMIT_REACHED,
                     ProblemCode.TOO_MANY_SESSIONS,
                     ProblemCode.SESSION_ENDED,
@@ -78,33 +66,16 @@ class UsageOperations:
                     ProblemCode.MINUTE_TOO_LATE,
                 ),
             ),
-        ]
-
-    def _figures(self) -> list[AnyOperation]:
-        return [
-            Operation(
-                method="GET",
-                path="/api/usage/current-month",
-                name="currentMonth",
-                tag=Tag.USAGE,
-                summary="The month's figures, and where it will end",
-                scopes=("usage",),
-                handler=self.current_month,
-                params=MonthParams,
-                body=Nothing,
-                answer=CurrentMonth,
+            Group(Tag.USAGE, "usage").get(
+                usage + "/current-month",
+                self.current_month,
+                "The month's figures, and where it will end",
             ),
-            Operation(
-                method="GET",
-                path="/api/users/stats-v2",
+            Group(Tag.USERS, "usage").get(
+                "/api/users/stats-v2",
+                self.stats,
+                "A user's statistics, to the minute",
                 name="userStats",
-                tag=Tag.USERS,
-                summary="A user's statistics, to the minute",
-                scopes=("usage",),
-                handler=self.stats,
-                params=StatsParams,
-                body=Nothing,
-                answer=UserStats,
             ),
         ]
 
@@ -122,12 +93,13 @@ class UsageOperations:
     async def current_month(self, call: Call[MonthParams, Nothing]) -> CurrentMonth:
         """The figures of the limit that binds, the organization's or the member's, out of the
         ledger; its days, as far as they are durable."""
-        identity = call.identity
-        standing = await self._checker.standing(identity.organization_id, identity.user_id)
-        check = limit_check(standing)
-        whose = identity.user_id if check.scope == "member" else None
-        days = await call.books.usage_days(identity.organization_id, whose)
-        total = check.used_seconds + (check.overage_seconds if whose is None else 0)
+        identity, books = call.identity, call.books
+        async with books.snapshot():
+            standing = await self._standing(call)
+            check = limit_check(standing)
+            own = check.scope == "member"
+            days = await books.usage_days(identity.organization_id, identity.user_id, own=own)
+        total = check.used_seconds + (0 if own else check.overage_seconds)
         return CurrentMonth(
             period_start=check.period_start,
             period_end=check.period_end,
@@ -143,7 +115,7 @@ class UsageOperations:
             scope=check.scope,
             overage_seconds=check.overage_seconds,
             overage_minutes=check.overage_minutes,
-            recorded_by_you_seconds=standing.member_used,
+            recorded_by_you_seconds=max(standing.member_used - days.own_adjusted_seconds, 0),
             adjusted_seconds=days.adjusted_seconds,
             projection=project(
                 standing.period, total, check.limit_seconds, time.time(), days.time_zone
@@ -155,13 +127,19 @@ class UsageOperations:
         """The token's user: the present month out of the ledger, the months before and the lifetime
         as far as they are durable, with the fields of hours that were there before minutes were."""
         identity, books = call.identity, call.books
-        standing = await self._checker.standing(identity.organization_id, identity.user_id)
+        organization_id, user_id = identity.organization_id, identity.user_id
+        async with books.snapshot():
+            standing = await self._standing(call)
+            days = await books.usage_days(organization_id, user_id, own=True)
+            lifetime = await books.lifetime(user_id)
+            months = await books.months(organization_id, user_id, call.params.months)
+            milestones = await books.milestones(user_id)
+            offers = await books.offers(organization_id, user_id)
         check = limit_check(standing)
-        days = await books.usage_days(identity.organization_id, identity.user_id)
-        lifetime = await books.lifetime(identity.user_id)
-        total = check.used_seconds
+        total, is_plans = check.used_seconds, False
         if check.scope == "organization":
             total += check.overage_seconds
+            is_plans = offers.is_limited_by_plan
         projection = project(
             standing.period, total, check.limit_seconds, time.time(), days.time_zone
         )
@@ -175,18 +153,26 @@ class UsageOperations:
             monthly_audio_hours_limit=_hours_or_none(check.limit_seconds),
             monthly_audio_hours_remaining=_hours_or_none(check.remaining_seconds),
             lifetime=lifetime,
-            months=tuple(
-                await books.months(identity.organization_id, identity.user_id, call.params.months)
-            ),
-            milestones=tuple(await books.milestones(identity.user_id)),
+            months=tuple(months),
+            milestones=tuple(milestones),
             projection=projection,
             recommendations=tuple(
                 Recommendation(code, message)
                 for code, message in recommend(
-                    check.limit_seconds, check.remaining_seconds, projection
+                    check.limit_seconds,
+                    check.remaining_seconds,
+                    projection,
+                    offers.other_minutes if is_plans else (),
                 )
             ),
         )
+
+    async def _standing(self, call: Call[Any, Nothing]) -> Standing:
+        """Where the account stands now, by the ledger. What the books' snapshot has of limits and
+        adjustments, the ledger has too by then: so both may be told in one answer."""
+        organization_id = call.identity.organization_id
+        await self._teller.tell_these(await call.books.untold_limits([organization_id]))
+        return await self._checker.standing(organization_id, call.identity.user_id)
 
 
 def _present_month(check: LimitCheck, mine: int) -> PresentMonth:

@@ -11,7 +11,9 @@ SELECT
     longest_session_seconds,
     overage_seconds,
     features_used,
-    tier
+    coalesce(features_by_tier, '{}') AS features_by_tier,
+    tier,
+    last_activity
 FROM user_monthly_stats
 WHERE organization_id = $1 AND user_id = $2
 ORDER BY month DESC

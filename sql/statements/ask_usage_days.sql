@@ -1,6 +1,6 @@
 -- The days of an account's present period, of a member or with a null user of all, and what was
 -- adjusted by hand. (As get_usage_details() has them, whose sessions would have to be planned, too.)
---   $1 text  organization      $2 text  user, or null
+--   $1 text  organization      $2 text  user, or null      $3 text  whose adjustments are told apart
 WITH asked AS (
     SELECT
         period.*,
@@ -29,14 +29,11 @@ WITH asked AS (
 )
 SELECT
     asked.time_zone,
-    (
-        SELECT
-            CASE
-                WHEN $2::text IS NULL THEN adjusted.organization_seconds
-                ELSE adjusted.member_seconds
-            END
-        FROM adjustments_in($1, $2, asked.period_start, asked.period_end) AS adjusted
-    ) AS adjusted_seconds,
+    CASE
+        WHEN $2::text IS NULL THEN adjusted.organization_seconds
+        ELSE adjusted.member_seconds
+    END AS adjusted_seconds,
+    adjusted.member_seconds AS own_adjusted_seconds,
     (
         SELECT
             coalesce(
@@ -51,3 +48,4 @@ SELECT
         FROM days
     ) AS days
 FROM asked
+CROSS JOIN LATERAL adjustments_in($1, $3, asked.period_start, asked.period_end) AS adjusted

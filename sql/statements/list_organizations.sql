@@ -7,6 +7,7 @@ SELECT
     terms.organization_limit AS limit_seconds,
     organization.time_zone,
     terms.plan_id,
+    organization.stripe_customer_id,
     (
         SELECT count(*) FROM organization_members WHERE organization_id = organization.id
     ) AS members,

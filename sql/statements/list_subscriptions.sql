@@ -2,7 +2,8 @@
 --   $1 integer  how many      $2 bigint  the last one of the page before      $3 bigint  only this one
 --   $4 text  only of this organization
 SELECT
-    id, organization_id, plan_id, status, billing_cycle, started_at, ended_at, created_at
+    id, organization_id, plan_id, status, billing_cycle, started_at, ended_at,
+    stripe_subscription_id, created_at
 FROM user_subscriptions
 WHERE
     ($2::bigint IS NULL OR id < $2)

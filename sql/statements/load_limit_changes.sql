@@ -1,6 +1,6 @@
 -- What holds now for organizations whose changes the ledger was not told: the organization's limit in
 -- seconds (null: unlimited), those of the members that have one, and the terms of its plan.
---   $1 integer  most organizations
+--   $1 integer  most organizations      $2 text[]  only of these, or null: of all
 SELECT
     change.organization_id,
     limited.user_ids,
@@ -15,6 +15,8 @@ CROSS JOIN LATERAL (
     FROM organization_members
     WHERE organization_id = change.organization_id AND monthly_limit_seconds IS NOT NULL
 ) AS limited
-WHERE change.told_version < change.version
+WHERE
+    change.told_version < change.version
+    AND ($2::text[] IS NULL OR change.organization_id = ANY ($2))
 ORDER BY change.organization_id
 LIMIT $1

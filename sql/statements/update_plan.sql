@@ -15,7 +15,9 @@ SET
     warn_minutes_remaining = given.warn_minutes_remaining,
     warn_percent_used = given.warn_percent_used,
     billing_increment = given.billing_increment,
-    billing_rounding = given.billing_rounding
+    billing_rounding = given.billing_rounding,
+    stripe_price_id = given.stripe_price_id,
+    stripe_meter_event_name = given.stripe_meter_event_name
 FROM plans AS old
 CROSS JOIN LATERAL jsonb_populate_record(old, $2::jsonb) AS given
 WHERE old.id = $1 AND kept.id = old.id

@@ -22,6 +22,7 @@ from persistence.writer import Writer
 from tests.gateway.conftest import empty_valkey, own_valkey
 from tests.gateway.serving import Served, serving, token
 from tests.ledger.servers import Valkey
+from tests.payments.events import SECRET as WEBHOOK_SECRET
 from tests.persistence.conftest import cloned, migrate_at, run_sql, url_of
 
 __all__ = ["empty_valkey", "own_valkey"]
@@ -68,11 +69,26 @@ class Caller:
         return response.json()
 
 
+async def pages(caller: Caller, path: str, limit: int, **params: object) -> list[Any]:
+    """All items of a list, page by page."""
+    items: list[Any] = []
+    while True:
+        page = await caller.get(path, limit=limit, **params)
+        assert len(page["items"]) <= limit
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        params["cursor"] = page["next_cursor"]
+
+
 class Service:
     """A gateway and its database; the flusher is run by hand."""
 
-    def __init__(self, served: Served, database_url: str, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, served: Served, redis_url: str, database_url: str, client: httpx.AsyncClient
+    ) -> None:
         self.served = served
+        self.redis_url = redis_url
         self.database_url = database_url
         self.client = client
         self.database = Database(database_url, name="test flusher", max_connections=2)
@@ -98,6 +114,31 @@ class Service:
         """One with the scope `admin`."""
         return self.caller("operators", "olga", "admin")
 
+    async def organization(self, name: str) -> None:
+        """There is an organization of this name."""
+        answer = await self.operator.ask("POST", "/api/admin/organizations", {"id": name})
+        assert answer.status_code in (201, 409), answer.text
+
+    async def limit(self, organization: str, seconds: int, user: str | None = None) -> None:
+        """An organization with this limit, or with a member who has it."""
+        await self.organization(organization)
+        path = f"/api/admin/organizations/{organization}/limits"
+        body = {"limit_seconds": seconds, "user_id": user}
+        answer = await self.operator.ask("PUT", path, body)
+        assert answer.status_code == 200, answer.text
+
+    @asynccontextmanager
+    async def telling(self) -> AsyncIterator[None]:
+        """A flusher's teller of limits, until the end of the block."""
+        stop, told = asyncio.Event(), Ledger.connect(self.redis_url)
+        teller = asyncio.create_task(LimitsTeller(told, self.database).run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await teller
+            await told.aclose()
+
     async def flush(self) -> None:
         """All that is due is durable."""
         while await self.flusher.flush():
@@ -114,25 +155,19 @@ class Service:
 
 @asynccontextmanager
 async def serving_api(
-    valkey: Valkey, postgres: EmbeddedPostgres, template: str
+    valkey: Valkey, postgres: EmbeddedPostgres, template: str, **variables: object
 ) -> AsyncIterator[Service]:
-    """A gateway and a teller of limits, until the end of the block."""
+    """A gateway with these settings, until the end of the block."""
     async with cloned(postgres, template) as url:
         ledger, storage = Ledger.connect(valkey.url), PostgresStorage(url)
         async with (
-            serving(ledger, storage, DATABASE_URL=url) as served,
+            serving(ledger, storage, DATABASE_URL=url, **variables) as served,
             httpx.AsyncClient(base_url=served.url("", "http"), timeout=30) as client,
         ):
-            service = Service(served, url, client)
-            stop = asyncio.Event()
-            told = Ledger.connect(valkey.url)
-            teller = asyncio.create_task(LimitsTeller(told, service.database).run(stop))
+            service = Service(served, valkey.url, url, client)
             try:
                 yield service
             finally:
-                stop.set()
-                await teller
-                await told.aclose()
                 await service.database.aclose()
                 await storage.aclose()
 
@@ -150,9 +185,29 @@ def api_template(postgres_server: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture
-async def service(
+async def untold(
     empty_valkey: Valkey, postgres_server: EmbeddedPostgres, api_template: str
 ) -> AsyncIterator[Service]:
-    """A gateway on a database and a Valkey of its own."""
+    """A gateway on a database and a Valkey of its own, and no flusher."""
     async with serving_api(empty_valkey, postgres_server, api_template) as made:
+        yield made
+
+
+@pytest.fixture
+async def service(untold: Service) -> AsyncIterator[Service]:
+    """A gateway, and a flusher's teller of limits."""
+    async with untold.telling():
+        yield untold
+
+
+@pytest.fixture
+async def paid_service(
+    empty_valkey: Valkey, postgres_server: EmbeddedPostgres, api_template: str
+) -> AsyncIterator[Service]:
+    """One that takes Stripe's events, too."""
+    settings = {"METER_STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET}
+    async with (
+        serving_api(empty_valkey, postgres_server, api_template, **settings) as made,
+        made.telling(),
+    ):
         yield made

@@ -1,31 +1,16 @@
 """`/api/admin/`: what operators see and change, and that nobody else does."""
 
-import asyncio
-from typing import Any
-
 import pytest
 
 from tests.gateway.serving import recording, token
-from tests.http.conftest import Caller, Service
+from tests.http.conftest import Service, pages
 from tests.http.described import described_operations
 
 ADMIN = "/api/admin"
 ORGANIZATIONS = f"{ADMIN}/organizations"
+ADJUSTMENTS = f"{ADMIN}/adjustments"
 OPERATORS_ONLY = [each for each in described_operations() if each.path.startswith(ADMIN)]
 PEOPLES = [each for each in described_operations() if not each.path.startswith(ADMIN)]
-
-
-async def pages(caller: Caller, path: str, limit: int) -> list[Any]:
-    """All items of a list, page by page."""
-    items: list[Any] = []
-    cursor: dict[str, str] = {}
-    while True:
-        page = await caller.get(path, limit=limit, **cursor)
-        assert len(page["items"]) <= limit
-        items += page["items"]
-        if page["next_cursor"] is None:
-            return items
-        cursor = {"cursor": page["next_cursor"]}
 
 
 def filled(path: str) -> str:
@@ -107,6 +92,7 @@ async def test_a_limit_reaches_live_sessions_within_two_seconds(service: Service
         await recorder.hear(0, 1)
         await recorder.acked(0)
         path = f"{ORGANIZATIONS}/acme/limits"
+        await service.organization("acme")
         answer = await service.operator.ask("PUT", path, {"limit_seconds": -1})
         assert answer.json()["limit_seconds"] is None
         answer = await service.operator.ask("PUT", path, {"limit_seconds": 0})
@@ -154,6 +140,7 @@ async def test_plans_are_made_read_and_changed(service: Service) -> None:
 
 async def test_a_subscription_takes_the_place_of_the_one_before(service: Service) -> None:
     operator, path = service.operator, f"{ADMIN}/subscriptions"
+    await service.organization("acme")
     first = await operator.post(path, {"organization_id": "acme", "plan_id": "starter"}, status=201)
     second = await operator.post(
         path,
@@ -175,29 +162,79 @@ async def test_a_subscription_takes_the_place_of_the_one_before(service: Service
     assert (await operator.ask("GET", f"{path}/{2**62}")).status_code == 404
 
 
-async def test_an_adjustment_is_in_used_and_remaining_at_once(service: Service) -> None:
-    operator, caller = service.operator, service.caller("acme", "ann")
-    await operator.ask("PUT", f"{ORGANIZATIONS}/acme/limits", {"limit_seconds": 600})
-    await caller.get("/api/usage/check-limit")
-    body = {
-        "organization_id": "acme",
-        "seconds": 120,
-        "reason": "a call by phone",
-        "user_id": "ann",
-    }
-    made = await operator.post(f"{ADMIN}/adjustments", body, status=201)
-    assert (made["author"], made["reason"], made["user_id"]) == ("olga", "a call by phone", "ann")
-    async with asyncio.timeout(3):
-        while (await caller.get("/api/usage/check-limit"))["remaining_seconds"] != 480:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    month = await caller.get("/api/usage/current-month")
-    assert (month["used_seconds"], month["adjusted_seconds"]) == (120, 120)
-    await operator.post(f"{ADMIN}/adjustments", {**body, "seconds": -20}, status=201)
-    listed = await operator.get(f"{ADMIN}/adjustments", organization_id="acme", user_id="ann")
-    assert [each["seconds"] for each in listed["items"]] == [-20, 120]
-    for wrong in ({"seconds": 0}, {"reason": " "}, {"organization_id": "nobody"}):
-        answer = await operator.ask("POST", f"{ADMIN}/adjustments", {**body, **wrong})
-        assert answer.status_code == 422
+async def test_adjustments_are_kept_with_author_and_reason(service: Service) -> None:
+    operator = service.operator
+    await service.limit("acme", 600, "ann")
+    body = {"organization_id": "acme", "user_id": "ann", "seconds": 120, "reason": "by phone"}
+    made = await operator.post(ADJUSTMENTS, body, status=201)
+    assert (made["author"], made["reason"], made["user_id"]) == ("olga", "by phone", "ann")
+    await operator.post(ADJUSTMENTS, {**body, "seconds": -20}, status=201)
+    listed = await pages(operator, ADJUSTMENTS, 1, organization_id="acme", user_id="ann")
+    assert [each["seconds"] for each in listed] == [-20, 120]
+    assert await pages(operator, ADJUSTMENTS, 1, user_id="bob") == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seconds": 0},
+        {"seconds": 2**60},
+        {"reason": " "},
+        {"organization_id": "nobody"},
+        {"user_id": "stranger"},
+        {"effective_at": "9999-12-31T00:00:00Z"},
+        {"effective_at": 253_402_300_799},
+        {"effective_at": "0001-01-01T00:00:00Z"},
+        {"effective_at": "1969-12-31T23:59:59Z"},
+        {"effective_at": "2026-11-01T00:00:00"},
+    ],
+    ids=str,
+)
+async def test_an_adjustment_of_what_is_not_there_is_refused(
+    service: Service, wrong: dict[str, object]
+) -> None:
+    await service.limit("acme", 600, "ann")
+    body = {"organization_id": "acme", "user_id": "ann", "seconds": 60, "reason": "an outage"}
+    answer = await service.operator.ask("POST", ADJUSTMENTS, {**body, **wrong})
+    assert (answer.status_code, answer.json()["code"]) in (
+        (422, "invalid_value"),
+        (422, "invalid_body"),
+    )
+    assert await service.sql("SELECT * FROM usage_adjustments") == []
+
+
+async def test_who_recorded_can_be_adjusted_whether_a_member_or_not(service: Service) -> None:
+    await service.organization("acme")
+    await service.sql("SELECT record_ended_session('acme', 'bob', 60, 'interview')")
+    ann = service.caller()
+    await ann.post("/api/billing/init-user", {})
+    for organization, user in (("acme", "bob"), (ann.organization, ann.user)):
+        body = {
+            "organization_id": organization,
+            "user_id": user,
+            "seconds": -30,
+            "reason": "thanks",
+        }
+        await service.operator.post(ADJUSTMENTS, body, status=201)
+
+
+async def test_what_is_set_is_set_of_organizations_that_are_there(service: Service) -> None:
+    operator, path = service.operator, f"{ORGANIZATIONS}/nobody"
+    for method, way, body in (
+        ("PUT", "/limits", {"limit_seconds": 60}),
+        ("PUT", "/limits", {"limit_seconds": 60, "user_id": "ann"}),
+        ("PUT", "/members/ann", {}),
+        ("DELETE", "/members/ann", None),
+        ("PATCH", "", {}),
+    ):
+        answer = await operator.ask(method, path + way, body)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    subscription = {"organization_id": "nobody", "plan_id": "starter"}
+    answer = await operator.ask("POST", f"{ADMIN}/subscriptions", subscription)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_value")
+    for table in ("organizations", "organization_members", "user_subscriptions"):
+        assert await service.sql(f"SELECT * FROM {table}") == []
+    assert (await operator.ask("GET", path)).status_code == 404
 
 
 # Who may ----------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from tests.http.conftest import Caller, Service
 
 BILLING = "/api/billing"
@@ -41,6 +43,23 @@ async def test_usage_check_says_how_a_type_stands(service: Service) -> None:
     assert not answer["allowed"]
     unknown = await caller.ask("POST", f"{BILLING}/usage-check", {"usage_type": "songs"})
     assert (unknown.status_code, unknown.json()["code"]) == (422, "invalid_value")
+
+
+@pytest.mark.parametrize("amount", [1.5, 0.001, 2.0000001])
+async def test_only_minutes_have_parts(service: Service, amount: float) -> None:
+    caller = service.caller()
+    question = {"usage_type": INTERVIEWS, "amount": amount}
+    several = {"usages": {INTERVIEWS: amount, "minutes_per_month": 1}}
+    for path, body in (
+        ("usage-check", question),
+        ("track-usage", question),
+        ("track-usage", several),
+    ):
+        answer = await caller.ask("POST", f"{BILLING}/{path}", body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_value")
+    whole = {"usage_type": INTERVIEWS, "amount": 2.0}
+    assert (await caller.post(f"{BILLING}/usage-check", whole))["allowed"]
+    assert (await caller.get("/api/usage/check-limit"))["used_seconds"] == 0
 
 
 async def test_track_usage_takes_until_nothing_is_left(service: Service) -> None:
@@ -177,6 +196,45 @@ async def test_a_response_ends_once(service: Service) -> None:
     assert again.json() == ended.json()
     rows = await caller.get(f"/api/profile/chats/{chat['id']}/responses")
     assert rows["items"] == [ended.json()]
+
+
+async def test_a_response_that_has_ended_stays_as_it_ended(service: Service) -> None:
+    caller = service.caller()
+    chat = await caller.post("/api/profile/chats", {}, status=201)
+    paths = [
+        f"/api/profile/responses/{each['id']}"
+        for each in [
+            await caller.post(f"/api/profile/chats/{chat['id']}/responses", status=201)
+            for _ in range(2)
+        ]
+    ]
+    for path, first in zip(paths, ("completed", "abandoned"), strict=True):
+        goes_on = await caller.ask("PATCH", path, {"completion_status": "in_progress"})
+        assert (goes_on.status_code, goes_on.json()["session_end"]) == (200, None)
+        ended = await caller.ask("PATCH", path, {"completion_status": first})
+        for other in ("in_progress", "completed", "abandoned"):
+            answer = await caller.ask("PATCH", path, {"completion_status": other})
+            if other == first:
+                assert answer.json() == ended.json()
+            else:
+                assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    rows = await caller.get(f"/api/profile/chats/{chat['id']}/responses")
+    assert [each["completion_status"] for each in rows["items"]] == ["abandoned", "completed"]
+
+
+async def test_one_of_two_ends_at_once_holds(service: Service) -> None:
+    caller = service.caller()
+    chat = await caller.post("/api/profile/chats", {}, status=201)
+    for _ in range(5):
+        begun = await caller.post(f"/api/profile/chats/{chat['id']}/responses", status=201)
+        path = f"/api/profile/responses/{begun['id']}"
+        answers = await asyncio.gather(
+            *(
+                caller.ask("PATCH", path, {"completion_status": status})
+                for status in ("completed", "abandoned")
+            )
+        )
+        assert sorted(each.status_code for each in answers) == [200, 409]
 
 
 async def test_chats_are_paged_the_last_one_first(service: Service) -> None:

@@ -68,6 +68,13 @@ async def test_every_operation_and_every_message_is_described(service: Service) 
     }
 
 
+def test_every_operation_takes_what_its_path_names() -> None:
+    for each in described_operations():
+        named = set(re.findall(r"{(\w+)}", each.path))
+        assert named <= set(each.params.__struct_fields__), each.name
+        assert each.handler.__doc__ or each.summary, each.name
+
+
 async def test_every_reference_leads_somewhere(service: Service) -> None:
     for path in ("/openapi.json", "/asyncapi.json"):
         description = (await service.client.get(path)).json()

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from typing import Any
 from uuid import uuid4
 
 import httpx
 
 from tests.http.conftest import Caller, Service
+from tests.http.described import described_operations
 
 USE = "/api/billing/track-usage"
 ONE_INTERVIEW = {"usage_type": "interviews_per_day"}
@@ -73,6 +75,7 @@ async def test_a_key_is_a_callers_own_and_a_routes(service: Service) -> None:
 
 async def test_what_was_refused_may_be_tried_again_with_its_key(service: Service) -> None:
     operator = service.operator
+    await service.organization("acme")
     subscription = {"organization_id": "acme", "plan_id": "gold"}
     refused = await operator.ask("POST", "/api/admin/subscriptions", subscription, key="k")
     assert (refused.status_code, code(refused)) == (422, "invalid_value")
@@ -133,3 +136,80 @@ async def test_a_key_that_is_none_is_a_bad_request(service: Service) -> None:
         response = await caller.ask("POST", USE, ONE_INTERVIEW, key=key)
         assert (response.status_code, code(response)) == (400, "bad_request")
     assert await uses(service, caller) == 0
+
+
+ACME = "/api/admin/organizations/acme"
+
+
+async def writes(service: Service) -> dict[str, tuple[Caller, str, str, Any, Any]]:
+    """By operation: who asks, how, and with which body, and another one for the same path."""
+    operator, caller = service.operator, service.caller()
+    await service.limit("acme", 600)
+    await operator.ask("PUT", ACME + "/members/bob", {})
+    await operator.post("/api/admin/plans", {"id": "tin", "name": "Tin"}, status=201)
+    starter = {"organization_id": "acme", "plan_id": "starter"}
+    subscription = await operator.post("/api/admin/subscriptions", starter, status=201)
+    chat = await caller.post("/api/profile/chats", {}, status=201)
+    responses = f"/api/profile/chats/{chat['id']}/responses"
+    response = await caller.post(responses, status=201)
+    minute = {
+        "session_id": str(uuid4()),
+        "seconds_recorded": 30,
+        "minute_timestamp": int(time.time()) - 120,
+    }
+    session = {**minute, "session_id": str(uuid4())}
+    await caller.post("/api/usage/track-minute", session)
+    adjustment = {"organization_id": "acme", "seconds": 60, "reason": "an outage"}
+    stop = f"/api/admin/sessions/{session['session_id']}/stop"
+    paths = {
+        "trackMinute": (caller, "POST", "/api/usage/track-minute", minute),
+        "initUser": (caller, "POST", "/api/billing/init-user", {"email": "ann@example.com"}),
+        "trackUsage": (caller, "POST", USE, ONE_INTERVIEW),
+        "beginChat": (caller, "POST", "/api/profile/chats", {"title": "a"}),
+        "beginResponse": (caller, "POST", responses, None),
+        "endResponse": (
+            caller,
+            "PATCH",
+            f"/api/profile/responses/{response['id']}",
+            {"completion_status": "completed"},
+        ),
+        "createOrganization": (operator, "POST", "/api/admin/organizations", {"id": "globex"}),
+        "changeOrganization": (operator, "PATCH", ACME, {"name": "Acme"}),
+        "putMember": (operator, "PUT", ACME + "/members/ann", {"monthly_audio_hours_limit": 1}),
+        "removeMember": (operator, "DELETE", ACME + "/members/bob", None),
+        "setLimit": (operator, "PUT", ACME + "/limits", {"limit_seconds": 60}),
+        "createPlan": (operator, "POST", "/api/admin/plans", {"id": "gold", "name": "Gold"}),
+        "changePlan": (operator, "PATCH", "/api/admin/plans/tin", {"price_cents": 1}),
+        "createSubscription": (operator, "POST", "/api/admin/subscriptions", starter),
+        "changeSubscription": (
+            operator,
+            "PATCH",
+            f"/api/admin/subscriptions/{subscription['id']}",
+            {"billing_cycle": "anniversary"},
+        ),
+        "createAdjustment": (operator, "POST", "/api/admin/adjustments", adjustment),
+        "stopSession": (operator, "POST", stop, None),
+    }
+    return {name: (*each, {"other": True}) for name, each in paths.items()}
+
+
+async def test_every_write_takes_a_key_and_is_made_once_with_it(service: Service) -> None:
+    asked = await writes(service)
+    assert asked.keys() == {each.name for each in described_operations() if each.writes}
+    # A subscription that another one took the place of is not to be changed.
+    later = {"createSubscription": 1}
+    for name in sorted(asked, key=lambda each: later.get(each, 0)):
+        caller, method, path, body, more = asked[name]
+        first = await caller.ask(method, path, body, key=name)
+        assert first.is_success, (name, first.text)
+        again = await caller.ask(method, path, body, key=name)
+        assert (again.status_code, again.content) == (first.status_code, first.content), name
+        assert again.headers["idempotency-replayed"] == "true", name
+        other = await caller.ask(method, path, {**(body or {}), **more}, key=name)
+        assert (other.status_code, code(other)) == (409, "idempotency_key_reused"), name
+    counts = await service.sql(
+        "SELECT (SELECT count(*) FROM usage_adjustments), (SELECT count(*) FROM chat_instances),"
+        " (SELECT count(*) FROM chat_responses), (SELECT count(*) FROM user_subscriptions"
+        " WHERE organization_id = 'acme')"
+    )
+    assert tuple(counts[0]) == (1, 2, 2, 2)

@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from gateway.http import reports
-from tests.http.conftest import Service
+from tests.http.conftest import Service, pages
 
-REPORT = "/api/admin/usage/report"
-ANALYTICS = "/api/admin/usage/analytics"
+USAGE = "/api/admin/usage"
+REPORT = f"{USAGE}/report"
+ANALYTICS = f"{USAGE}/analytics"
 TODAY = datetime.now(UTC).date()
 
 
@@ -35,6 +36,11 @@ async def report(service: Service, **params: Any) -> httpx.Response:
     response = await service.operator.ask("GET", REPORT, params=span)
     assert response.status_code == 200, response.text
     return response
+
+
+async def listed(service: Service, path: str, limit: int, **params: object) -> list[Any]:
+    """All items of a list, page by page."""
+    return await pages(service.operator, path, limit, **params)
 
 
 async def test_a_report_has_the_same_rows_as_csv_and_json(service: Service) -> None:
@@ -115,6 +121,7 @@ async def test_analytics_say_what_was_used_by_day_organization_plan_and_feature(
     await record(service, "acme", "ann", 3)
     await record(service, "acme", "bob", 1)
     await record(service, "globex", "cyd", 2)
+    await service.organization("acme")
     subscription = {"organization_id": "acme", "plan_id": "premium"}
     await service.operator.post("/api/admin/subscriptions", subscription, status=201)
     feature = {"usage_type": "detailed_analysis_per_month", "amount": 2}
@@ -172,22 +179,86 @@ async def test_a_report_costs_no_memory_and_ends_with_its_reader(
         await report(service)
 
 
-async def test_power_users_and_those_who_dropped_off_are_told(service: Service) -> None:
-    await record(service, "acme", "ann", 3)
-    await record(service, "acme", "bob", 5)
-    await service.sql("SELECT ensure_usage_partitions(now() - interval '50 days', 1)")
+async def idle(service: Service, user: str, days: int, seconds: int) -> None:
+    """Somebody whose last seconds are so many days old."""
+    await service.sql("SELECT ensure_usage_partitions(now() - make_interval(days => $1), 1)", days)
     await service.sql(
         "INSERT INTO usage_tracking"
         " (session_id, organization_id, user_id, minute_timestamp, seconds_mask)"
-        " VALUES ($1, 'acme', 'cyd', date_trunc('minute', now() - interval '50 days'), 7)"
+        " VALUES ($1, 'acme', $2, date_trunc('minute', now() - make_interval(days => $3)), $4)"
         " RETURNING 1",
         uuid4(),
+        user,
+        days,
+        2**seconds - 1,
     )
-    found = await service.operator.get(
-        "/api/admin/usage/activity", since=str(TODAY - timedelta(days=1))
-    )
-    assert [(each["user_id"], each["seconds"]) for each in found["power_users"]] == [
+
+
+async def test_power_users_are_paged_those_who_recorded_most_first(service: Service) -> None:
+    for user, minutes in (("ann", 3), ("bob", 5), ("cyd", 3), ("dan", 1)):
+        await record(service, "acme", user, minutes)
+    await record(service, "globex", "dan", 3)
+    await idle(service, "eve", 50, 9)
+    path, since = f"{USAGE}/power-users", str(TODAY - timedelta(days=1))
+    found = await listed(service, path, 2, first_day=since)
+    assert [(each["user_id"], each["seconds"]) for each in found] == [
         ("bob", 300),
+        ("dan", 240),
         ("ann", 180),
+        ("cyd", 180),
     ]
-    assert [(each["user_id"], each["idle"]) for each in found["dropped_off"]] == [("cyd", 50)]
+    assert found == await listed(service, path, 1, first_day=since)
+    everybody = await listed(service, path, 500, first_day=str(TODAY - timedelta(days=60)))
+    assert everybody[-1]["user_id"] == "eve"
+    before = await listed(
+        service, path, 500, first_day=str(TODAY - timedelta(days=60)), last_day=since
+    )
+    assert "eve" in {each["user_id"] for each in before}
+    assert sum(each["seconds"] for each in before) < 909
+
+
+async def test_those_who_dropped_off_are_paged(service: Service) -> None:
+    await record(service, "acme", "ann", 3)
+    for user, days, seconds in (("bob", 50, 3), ("cyd", 40, 9), ("dan", 30, 3), ("eve", 29, 60)):
+        await idle(service, user, days, seconds)
+    path = f"{USAGE}/dropped-off-users"
+    found = await listed(service, path, 1)
+    assert [(each["user_id"], each["idle"], each["seconds"]) for each in found] == [
+        ("cyd", 40, 9),
+        ("bob", 50, 3),
+        ("dan", 30, 3),
+    ]
+    assert [each["user_id"] for each in await listed(service, path, 2, idle_days=45)] == ["bob"]
+    assert await listed(service, path, 2, idle_days=45, within_days=49) == []
+
+
+async def test_adoption_is_told_by_month_tier_and_feature_in_pages(service: Service) -> None:
+    ann, bob = service.caller(), service.caller()
+    month, before = TODAY.replace(day=1), (TODAY.replace(day=1) - timedelta(days=1)).replace(day=1)
+    usages = {"interviews_per_day": 1, "detailed_analysis_per_month": 2}
+    for caller in (ann, bob):
+        await caller.post("/api/billing/init-user", {})
+        await caller.post("/api/billing/track-usage", {"usages": usages})
+    premium = {"organization_id": bob.organization, "plan_id": "premium"}
+    await service.operator.post("/api/admin/subscriptions", premium, status=201)
+    await bob.post("/api/billing/track-usage", {"usages": {"interviews_per_day": 3}})
+    found = await listed(service, f"{USAGE}/feature-adoption", 1)
+    assert {each["month"] for each in found} == {str(month)}
+    names = ("tier", "usage_type", "users", "amount")
+    assert [tuple(each[name] for name in names) for each in found] == [
+        ("premium", "interviews_per_day", 1, 3),
+        ("starter", "detailed_analysis_per_month", 2, 4),
+        ("starter", "interviews_per_day", 2, 2),
+    ]
+    assert [each["accounts"] for each in found] == [1, 2, 2]
+    await service.sql(
+        "INSERT INTO feature_events (organization_id, user_id, usage_type, amount, used_at)"
+        " VALUES ($1, $1, 'interviews_per_day', 9, $2) RETURNING 1",
+        ann.user,
+        datetime(before.year, before.month, 15, tzinfo=UTC),
+    )
+    both = await listed(service, f"{USAGE}/feature-adoption", 1, first_day=str(before))
+    assert both[:-1] == found
+    assert (both[-1]["month"], both[-1]["tier"], both[-1]["amount"]) == (str(before), "none", 9)
+    long_ago = {"first_day": "2024-01-31", "last_day": "2024-02-01"}
+    assert await listed(service, f"{USAGE}/feature-adoption", 9, **long_ago) == []

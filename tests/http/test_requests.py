@@ -56,6 +56,18 @@ async def test_a_body_of_another_shape_is_told_apart(service: Service, body: byt
     assert status in (400, 422)
 
 
+@pytest.mark.parametrize("path", ["/api/billing/init-user", "/api/profile/chats"])
+async def test_where_nothing_has_to_be_said_no_body_is_needed(service: Service, path: str) -> None:
+    caller = service.caller()
+    assert (await caller.ask("POST", path)).is_success
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await caller.ask("POST", path, headers=form)).is_success
+    described = (await service.client.get("/openapi.json")).json()
+    assert not described["paths"][path]["post"]["requestBody"]["required"]
+    cut = await caller.ask("POST", path, content=b" ")
+    assert (cut.status_code, cut.json()["code"]) == (400, "bad_request")
+
+
 async def test_a_body_is_bounded(service: Service) -> None:
     filler = GOOD[:-1] + b', "x": "' + b"x" * 65_536 + b'"}'
     assert await send(service, filler) == (413, "body_too_large")

@@ -1,6 +1,7 @@
 """`POST /api/usage/track-minute`: minutes without a WebSocket, in the same ledger."""
 
 import asyncio
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -111,9 +112,7 @@ async def test_a_minute_to_come_or_of_long_ago_is_refused(service: Service) -> N
 
 async def test_the_limit_holds_to_the_second_and_what_fits_is_counted(service: Service) -> None:
     caller = service.caller("acme")
-    await service.operator.ask(
-        "PUT", "/api/admin/organizations/acme/limits", {"limit_seconds": 100}
-    )
+    await service.limit("acme", 100)
     bodies = [minute(60, ago) for ago in range(1, 5)]
     answers = [await caller.ask("POST", PATH, body) for body in bodies]
     assert [answer.status_code for answer in answers] == [200, 200, 403, 403]
@@ -130,9 +129,7 @@ async def test_the_limit_holds_to_the_second_and_what_fits_is_counted(service: S
 
 
 async def test_many_at_once_never_pass_the_limit(service: Service) -> None:
-    await service.operator.ask(
-        "PUT", "/api/admin/organizations/acme/limits", {"limit_seconds": 500}
-    )
+    await service.limit("acme", 500)
     callers = [service.caller("acme") for _ in range(30)]
     answers = await asyncio.gather(*(caller.ask("POST", PATH, minute()) for caller in callers))
     counted = [each.json()["seconds_recorded"] for each in answers if each.status_code == 200]
@@ -140,12 +137,23 @@ async def test_many_at_once_never_pass_the_limit(service: Service) -> None:
     assert {each.status_code for each in answers} == {200, 403}
 
 
-async def test_a_session_belongs_to_its_user(service: Service) -> None:
-    body = minute()
-    await service.caller("acme", "ann").post(PATH, body)
-    assert await refused(service.caller("acme", "bob"), body) == (403, "not_allowed")
+async def test_another_users_session_is_answered_alike_wherever_it_is_and_however_it_stands(
+    service: Service,
+) -> None:
+    ann, body = service.caller("acme", "ann"), minute()
+    await ann.post(PATH, body)
+    others = service.caller("acme", "bob"), service.caller("globex", "ann"), service.caller()
+    answers = [await others[0].ask("POST", PATH, body)]
     await service.flush()
-    assert await refused(service.caller("globex", "ann"), body) == (403, "not_allowed")
+    answers += [await other.ask("POST", PATH, body) for other in others]
+    await service.operator.post(f"/api/admin/sessions/{body['session_id']}/stop")
+    answers += [await other.ask("POST", PATH, body) for other in others]
+    await service.flush()
+    answers += [await other.ask("POST", PATH, body) for other in others]
+    assert {each.status_code for each in answers} == {404}
+    (told,) = {each.text for each in answers}
+    assert json.loads(told)["code"] == "session_not_found"
+    assert (await ann.post(PATH, body))["seconds_recorded"] == 60
 
 
 async def test_a_live_recorder_keeps_its_session(service: Service) -> None:

@@ -11,7 +11,6 @@ from meter.projection import DAY_SECONDS, project, recommend
 from tests.http.conftest import Caller, Service
 
 MONTH = month_of(1_794_000_000)  # November 2026, of 30 days
-LIMITS = "/api/admin/organizations/acme/limits"
 
 
 async def record(caller: Caller, seconds: int, ago: int = 2) -> None:
@@ -31,7 +30,7 @@ async def month_of_account(caller: Caller, **params: Any) -> dict[str, Any]:
 
 async def test_the_month_is_never_behind_the_ledger(service: Service) -> None:
     ann, bob = service.caller("acme", "ann"), service.caller("acme", "bob")
-    await service.operator.ask("PUT", LIMITS, {"limit_seconds": 600})
+    await service.limit("acme", 600)
     await record(ann, 60)
     await record(ann, 1, ago=3)
     await record(bob, 30)
@@ -57,7 +56,7 @@ async def test_its_days_are_given_on_request_and_add_up(service: Service) -> Non
 
 async def test_a_member_with_a_limit_of_their_own_sees_their_own_days(service: Service) -> None:
     ann, bob = service.caller("acme", "ann"), service.caller("acme", "bob")
-    await service.operator.ask("PUT", LIMITS, {"limit_seconds": 90, "user_id": "ann"})
+    await service.limit("acme", 90, "ann")
     await record(ann, 60)
     await record(bob, 45)
     await service.flush()
@@ -135,10 +134,13 @@ def test_a_projection_at_the_edges() -> None:
     assert (given_back.projected_seconds, given_back.limit_reached_on) == (-600, None)
 
 
-def codes(used: int, limit: int | None, days: float) -> list[str]:
+PLANS = (60, 5000)  # minutes, of which 36,000 seconds are between
+
+
+def codes(used: int, limit: int | None, days: float, others: tuple[int, ...] = PLANS) -> list[str]:
     remaining = None if limit is None else max(limit - used, 0)
     made = project(MONTH, used, limit, MONTH.start + days * DAY_SECONDS, "UTC")
-    return [code for code, _ in recommend(limit, remaining, made)]
+    return [code for code, _ in recommend(limit, remaining, made, others)]
 
 
 def test_recommendations_follow_from_the_figures() -> None:
@@ -149,3 +151,71 @@ def test_recommendations_follow_from_the_figures() -> None:
     assert codes(12_000, 36_000, 15) == []
     assert codes(100, 36_000, 15) == ["downgrade"]
     assert codes(100, 36_000, 5) == []
+
+
+def test_another_plan_is_recommended_only_where_there_is_one_that_would_do() -> None:
+    assert codes(20_000, 36_000, 10, (60, 600)) == ["slow_down"]
+    assert codes(20_000, 36_000, 10, (-1,)) == ["upgrade"]
+    assert codes(100, 36_000, 15, (600, 5000, -1)) == []
+    assert codes(5000, 36_000, 15, (60, 5000)) == []  # 10,000 seconds are more than 60 minutes
+    assert codes(5000, 36_000, 15, (200, 5000)) == ["downgrade"]
+    messages = [
+        text
+        for plans in ((), (5000,))
+        for _, text in recommend(600, 0, project(MONTH, 600, 600, MONTH.end, "UTC"), plans)
+    ]
+    assert ["larger plan" in each for each in messages] == [False, True]
+
+
+async def test_no_plan_is_recommended_to_an_account_that_no_plan_limits(service: Service) -> None:
+    async def recommended() -> dict[str, str]:
+        found = (await caller.get("/api/users/stats-v2"))["recommendations"]
+        return {each["code"]: each["message"] for each in found}
+
+    caller = service.caller("acme", "ann")
+    await service.limit("acme", 60)
+    await record(caller, 60)
+    assert await recommended() == {"limit_reached": "No minutes are left this month."}
+    starter = {"organization_id": "acme", "plan_id": "starter"}
+    await service.operator.post("/api/admin/subscriptions", starter, status=201)
+    assert await recommended() == {"limit_reached": "No minutes are left this month."}
+    plans = {"monthly_audio_hours_limit": None}
+    await service.operator.ask("PATCH", "/api/admin/organizations/acme", plans)
+    usages = {"minutes_per_month": 299}
+    assert (await caller.post("/api/billing/track-usage", {"usages": usages}))["allowed"]
+    assert "a larger plan" in (await recommended())["limit_reached"]
+
+
+async def test_used_minutes_are_rounded_up_and_milestones_are_of_whole_ones(
+    service: Service,
+) -> None:
+    caller = service.caller()
+    await caller.post("/api/billing/init-user", {})
+    for seconds, total, reached in ((3599, 60, (59, False)), (1, 60, (60, True))):
+        await service.sql(
+            "SELECT record_ended_session($1, $1, $2, 'interview')", caller.user, seconds
+        )
+        stats = await caller.get("/api/users/stats-v2")
+        assert stats["lifetime"]["total_minutes"] == stats["months"][0]["minutes_used"] == total
+        (milestone,) = (
+            each for each in stats["milestones"] if (each["kind"], each["value"]) == ("minutes", 60)
+        )
+        assert (milestone["present_value"], milestone["reached"]) == reached
+
+
+async def test_features_are_told_by_month_and_tier(service: Service) -> None:
+    caller = service.caller()
+    await caller.post("/api/billing/init-user", {})
+    await caller.post("/api/billing/track-usage", {"usages": {"interviews_per_day": 2}})
+    premium = {"organization_id": caller.organization, "plan_id": "premium"}
+    await service.operator.post("/api/admin/subscriptions", premium, status=201)
+    both = {"interviews_per_day": 1, "video_review_per_month": 4}
+    await caller.post("/api/billing/track-usage", {"usages": both})
+    (month,) = (await caller.get("/api/users/stats-v2"))["months"]
+    assert month["features_by_tier"] == {"starter": {"interviews_per_day": 2}, "premium": both}
+    assert (month["features_used"], month["tier"]) == (7, "premium")
+    await record(caller, 60)
+    await service.flush()
+    (month,) = (await caller.get("/api/users/stats-v2"))["months"]
+    assert month["seconds_used"] == 60
+    assert datetime.fromisoformat(month["last_activity"]) <= datetime.now(UTC)

@@ -24,9 +24,7 @@ async def record(caller: Caller, seconds: int, ago: int = 2) -> str:
 
 async def limit(service: Service, organization: str, seconds: int) -> None:
     """The organization's limit."""
-    path = f"/api/admin/organizations/{organization}/limits"
-    response = await service.operator.ask("PUT", path, {"limit_seconds": seconds})
-    assert response.status_code == 200, response.text
+    await service.limit(organization, seconds)
 
 
 async def use(caller: Caller, **usages: float) -> dict[str, Any]:

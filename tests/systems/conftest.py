@@ -2,7 +2,14 @@
 gateway, a real Valkey and a real Postgres."""
 
 from tests.browser.conftest import browser, chromium_path, complaints, context, page, playwright
-from tests.http.conftest import api_template, empty_valkey, own_valkey, service
+from tests.http.conftest import (
+    api_template,
+    empty_valkey,
+    own_valkey,
+    paid_service,
+    service,
+    untold,
+)
 
 __all__ = [
     "api_template",
@@ -13,6 +20,8 @@ __all__ = [
     "empty_valkey",
     "own_valkey",
     "page",
+    "paid_service",
     "playwright",
     "service",
+    "untold",
 ]

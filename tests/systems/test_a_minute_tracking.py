@@ -8,8 +8,12 @@ import asyncpg
 import pytest
 
 from persistence.bills import load_bill
+from persistence.payments.overage import OverageReporter
+from persistence.payments.provider import Provider
 from tests.gateway.serving import recording, token
 from tests.http.conftest import Service
+from tests.payments.fake_stripe import KEY as STRIPE_KEY
+from tests.payments.fake_stripe import fake_stripe
 from tests.systems.calls import limit, one, record
 
 pytestmark = pytest.mark.integration
@@ -127,6 +131,7 @@ async def test_during_every_second_counts_minutes_are_saved_and_the_limit_stops_
 ) -> None:
     plan = {"id": "short", "name": "Short", "grace_seconds": 1, "limits": {}}
     await service.operator.post("/api/admin/plans", plan, status=201)
+    await service.organization("acme")
     subscription = {"organization_id": "acme", "plan_id": "short"}
     await service.operator.post("/api/admin/subscriptions", subscription, status=201)
     await limit(service, "acme", 700)
@@ -243,3 +248,31 @@ async def test_next_step_redis_for_limits(service: Service) -> None:
             answer = await service.caller("acme", "ann").get("/api/usage/check-limit")
             assert (answer["can_record"], answer["used_seconds"]) == (False, 90)
         await connection.close()
+
+
+async def test_next_step_overage_charges_through_stripe(service: Service) -> None:
+    operator, caller = service.operator, service.caller("acme", "ann")
+    plan = {
+        "soft_cap": True,
+        "limits": {"minutes_per_month": 1},
+        "stripe_meter_event_name": "overage_minutes",
+    }
+    await operator.ask("PATCH", "/api/admin/plans/starter", plan)
+    made = {"id": "acme", "stripe_customer_id": "cus_acme"}
+    await operator.post("/api/admin/organizations", made, status=201)
+    subscription = {"organization_id": "acme", "plan_id": "starter"}
+    await operator.post("/api/admin/subscriptions", subscription, status=201)
+    await figure(service, "limit_seconds", 60)
+    for _ in range(3):
+        await record(caller, 60)
+    await service.flush()
+    async with fake_stripe() as stripe:
+        provider = Provider(STRIPE_KEY, stripe.url)
+        for _ in range(2):
+            await OverageReporter(provider, service.database, 300).report()
+        await provider.aclose()
+        assert stripe.minutes("cus_acme") == 2
+    bill = await load_bill(service.database_url, "acme", int(time.time()))
+    assert (bill.overage, bill.reported_minutes) == (120, 2)
+    owed = "SELECT owed_minutes, reported_minutes, difference FROM stripe_overage"
+    assert await one(service, owed) == (2, 2, 0)

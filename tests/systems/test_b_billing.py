@@ -1,12 +1,15 @@
 """System B, billing with plans and features: what the tests of the SQL don't show by name."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from tests.gateway.serving import recording, token
+from tests.gateway.serving import Recorder, recording, token
 from tests.http.conftest import Service
 from tests.http.described import described_operations
+from tests.payments.events import checkout, subscription, told
+from tests.payments.sending import send
 from tests.systems.calls import ANALYSES, INTERVIEWS, one, record, use
 
 pytestmark = pytest.mark.integration
@@ -144,3 +147,43 @@ async def test_safety_every_route_is_authenticated_and_validated_and_takes_sql_a
     assert len(await plans(service)) == 3
     kept = "SELECT count(*) FROM users WHERE clerk_id = $1"
     assert await one(service, kept, caller.user) == (1,)
+
+
+async def test_next_step_stripe_price_ids_on_plans(service: Service) -> None:
+    price = {"stripe_price_id": "price_1", "stripe_meter_event_name": "overage_minutes"}
+    answer = await service.operator.ask("PATCH", "/api/admin/plans/professional", price)
+    assert answer.json().items() >= price.items()
+    assert (await plans(service))["professional"]["stripe_price_id"] == "price_1"
+    taken = await service.operator.ask(
+        "PATCH", "/api/admin/plans/premium", {"stripe_price_id": "price_1"}
+    )
+    assert (taken.status_code, taken.json()["code"]) == (409, "conflict")
+    by_sql = "SELECT stripe_price_id FROM plans WHERE id = 'professional'"
+    assert await one(service, by_sql) == ("price_1",)
+
+
+async def test_next_step_webhooks_keep_subscriptions_in_step(paid_service: Service) -> None:
+    """A customer subscribes, and a live session sees the plan within 2 seconds; so with an end."""
+    service, client = paid_service, paid_service.client
+    price = {"stripe_price_id": "price_pro"}
+    await service.operator.ask("PATCH", "/api/admin/plans/professional", price)
+    async with recording(service.served, "ann") as recorder:
+        started = await recorder.start(token=token("ann", "ann"))
+        assert started["usage"]["limit_seconds"] == 300 * 60
+        assert await send(client, checkout("ann")) == (200, "applied")
+        assert await send(client, told("created", subscription(), 1000)) == (200, "applied")
+        await heard_limit(recorder, 0, 800 * 60)
+        ended = told("deleted", subscription(status="canceled"), 1001)
+        assert await send(client, ended) == (200, "applied")
+        await heard_limit(recorder, 1, 300 * 60)
+
+
+async def heard_limit(recorder: Recorder, first: int, seconds: int) -> None:
+    """Within 2 seconds the session is told of the limit."""
+    async with asyncio.timeout(2):
+        while True:
+            await recorder.hear(0, first)
+            usages = [each["usage"] for each in recorder.received if "usage" in each]
+            if usages[-1]["limit_seconds"] == seconds:
+                return
+            await asyncio.sleep(0.1)

@@ -47,15 +47,13 @@ async def test_tables_profiles_and_interviews_have_what_they_had(service: Servic
     await service.operator.post(f"/api/admin/sessions/{session}/stop")
     await service.flush()
     profile = (
-        "SELECT profiles.id, organization_id, stripe_customer_id, stripe_subscription_id"
-        " FROM profiles JOIN users USING (id) WHERE clerk_id = $1"
+        "SELECT id, membership, monthly_minutes_allocation, organization_id, stripe_customer_id,"
+        " stripe_subscription_id FROM profiles WHERE user_id = $1"
     )
     identity, *others = await one(service, profile, caller.user)
-    assert others == [None, None, None]
+    assert others == ["starter", 300, None, None, None]
     interview = (
         "SELECT profile_id, end_time > start_time, total_minutes, status FROM interviews"
         " WHERE id = $1"
     )
     assert await one(service, interview, session) == (identity, True, 1, "completed")
-    account = "SELECT membership FROM account_overview WHERE profile_id = $1"
-    assert await one(service, account, identity) == ("starter",)

@@ -25,6 +25,12 @@ async def test_profile_credits_are_responses_used_available_and_quota_and_chats(
         "chat_instances_used": 1,
         "chat_instances_available": 1,
     }.items() <= (await caller.get("/api/profile/credits")).items()
+    row = (
+        "SELECT responses_used_total, responses_used_this_month, responses_available,"
+        " monthly_responses_quota, chat_instances_used, chat_instances_available"
+        " FROM profiles WHERE user_id = $1"
+    )
+    assert await one(service, row, caller.user) == (1, 1, 2, 3, 1, 1)
 
 
 async def test_tables_chat_instances_and_chat_responses_have_their_columns_keys_and_indexes(
@@ -42,7 +48,7 @@ async def test_tables_chat_instances_and_chat_responses_have_their_columns_keys_
     assert await one(service, row, chat["id"]) == (caller.user, True, True, "completed")
     keys = (
         "SELECT conrelid::regclass::text FROM pg_constraint JOIN pg_index ON indrelid = conrelid"
-        " AND indkey[0] = conkey[1] WHERE contype = 'f' AND confrelid = 'profiles'::regclass"
+        " AND indkey[0] = conkey[1] WHERE contype = 'f' AND confrelid = 'profile_records'::regclass"
     )
     tables = {row[0] for row in await service.sql(keys)}
     assert tables == {"chat_instances", "chat_responses"}

@@ -88,8 +88,11 @@ async def test_uses_are_milestones_for_users_and_adoption_power_users_and_drop_o
     assert [(each["kind"], each["value"]) for each in milestones if each["reached"]] == [
         ("sessions", 1)
     ]
-    adoption = "SELECT tier, usage_type, users, amount FROM feature_adoption"
-    assert await one(service, adoption) == ("starter", ANALYSES, 1, 2)
+    adoption = (
+        "SELECT tier, usage_type, users, amount, accounts"
+        " FROM feature_adoption_by_tier(current_date)"
+    )
+    assert await one(service, adoption) == ("starter", ANALYSES, 1, 2, 1)
     power = "SELECT user_id, seconds FROM power_users(current_date - 7)"
     assert await one(service, power) == (caller.user, 60)
     assert await service.sql("SELECT * FROM dropped_off_users(30)") == []

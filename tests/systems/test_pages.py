@@ -1,11 +1,14 @@
-"""The pages that systems A and B ask for, in a real Chromium against all that is real."""
+"""The pages that systems A, B and E ask for, in a real Chromium against all that is real."""
 
 import asyncio
+import csv
+import json
 import re
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import asyncpg
@@ -15,8 +18,11 @@ from playwright.sync_api import Page, expect
 from command.embedded import EmbeddedPostgres
 from command.embedded.files import free_port
 from meter.ledger.driver import Ledger
+from persistence.database import Database
+from persistence.flusher import Flusher
 from persistence.limits import set_limit
 from persistence.storage import PostgresStorage
+from persistence.writer import Writer
 from tests.gateway.serving import Recorder, recording, serving, token
 from tests.ledger.servers import Valkey
 from tests.persistence.conftest import cloned, migrate_at
@@ -24,6 +30,13 @@ from tests.persistence.conftest import cloned, migrate_at
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
 Result = TypeVar("Result")
+
+LONG_AGO = """
+    INSERT INTO usage_tracking
+        (session_id, organization_id, user_id, minute_timestamp, seconds_mask)
+    VALUES
+        (gen_random_uuid(), 'acme', 'zoe', date_trunc('minute', now() - interval '40 days'), 7)
+"""
 
 
 class House:
@@ -49,7 +62,6 @@ class House:
                 storage,
                 DATABASE_URL=self.database_url,
                 PORT=self.port,
-                METER_ALLOWED_ORIGINS=self.url,
                 METER_DRAIN_SECONDS=0,
             ) as self.served:
                 yield
@@ -80,9 +92,19 @@ class House:
 
         self.do(run())
 
-    def link(self, page: str, organization: str) -> str:
+    def flush(self) -> None:
+        """All that is counted is durable."""
+
+        async def run() -> None:
+            database = Database(self.database_url, name="test flusher", max_connections=2)
+            await Flusher(self.served.parts.ledger, Writer(database)).flush()
+            await database.aclose()
+
+        self.do(run())
+
+    def link(self, page: str, organization: str, **claims: object) -> str:
         """A page's address with a token for it."""
-        return f"{self.url}/{page}#token={token(organization, 'ann')}"
+        return f"{self.url}/{page}#token={token(organization, 'ann', **claims)}"
 
     @asynccontextmanager
     async def recorder(self, organization: str) -> AsyncIterator[Recorder]:
@@ -136,4 +158,51 @@ def test_page_usage_has_live_usage_bars_subscription_status_and_an_upgrade_promp
     expect(page.get_by_test_id("upgrade")).to_be_visible()
     expect(page.get_by_test_id("days").get_by_role("listitem").first).to_be_visible()
     house.do(recorder.__aexit__(None, None, None))
+    assert complaints == []
+
+
+def test_next_step_an_analytics_page_for_operators(
+    page: Page, house: House, complaints: list[str]
+) -> None:
+    house.sql("SELECT ensure_user_exists('ann')")
+    recorder = house.recorder("ann")
+    live = house.do(recorder.__aenter__())
+    house.do(live.hear(0, 568))
+    house.do(live.acked(568))
+    house.do(live.send(type="stop"))
+    house.do(live.closed())
+    house.do(recorder.__aexit__(None, None, None))
+    house.sql("SELECT track_usage('ann', 'interviews_per_day', 2)")
+    house.flush()
+    house.sql("SELECT ensure_usage_partitions(now() - interval '40 days', 1)")
+    house.sql(LONG_AGO)
+    page.goto(house.link("analytics", "operators", scope="admin"))
+    page.get_by_label("Last 30 days").check()
+    expect(page.get_by_test_id("answer")).to_contain_text("All organizations")
+    for figure, text in {"minutes": "10", "sessions": "1", "users": "1"}.items():
+        expect(page.get_by_test_id(figure)).to_have_text(text)
+    expect(page.get_by_test_id("minutes-change")).to_have_text("+900 %, was 1")
+    expect(page.get_by_test_id("days").locator("li")).to_have_count(30)
+    expect(page.get_by_test_id("days-text")).to_contain_text("9 min 29 s")
+    lines: dict[str, str | re.Pattern[str]] = {
+        "organizations": "ann Starter 1 10",
+        "plans": "Starter 1 of 1 10",
+        "features": "Interviews per day Starter 1 2",
+        "adoption": f"Interviews per day Starter, {datetime.now(UTC):%B %Y} 1 1 2",
+        "gone": re.compile(r"^zoe\s+last on [^\n]+\s+40\s+1\s*$"),
+        "power": re.compile(r"^ann\s+last on [^\n]+\s+1\s+10\s*$"),
+    }
+    for table, line in lines.items():
+        row = page.get_by_test_id(table).locator("tbody tr")
+        expect(row).to_have_count(1)
+        expect(row).to_have_text(line, use_inner_text=True)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download CSV").click()
+    (day,) = csv.DictReader(saved.value.path().read_text().splitlines())
+    assert (day["organization_id"], day["user_id"], day["seconds"]) == ("ann", "ann", "569")
+    page.get_by_label("A row a").select_option("session")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download JSON").click()
+    (session,) = json.loads(saved.value.path().read_text())
+    assert session["session_id"] == live.session_id
     assert complaints == []
