@@ -2,8 +2,12 @@
 
 Every `static/pages/NAME.html` is the page `/NAME`; what stands beside it is below `/pages/`, the
 browser client below `/client/`. The files are read once; nothing else of the disk can be reached.
+
+What several pages have is a file of `static/pages/parts`, and a line of a page puts it there:
+`<!-- include: NAME -->`, or `<!-- include: NAME | TEXT -->` with the text of its `<!-- text -->`.
 """
 
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 STATIC: Final = Path(__file__).parent / "static"
+_INCLUDE: Final = re.compile(r"^( *)<!-- include: (\S+)(?: \| (.+))? -->$", re.MULTILINE)
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -52,11 +57,22 @@ _CLIENT_HEADERS: Final = {
 }
 
 
+def page(file: Path) -> str:
+    """A page's HTML, with the parts that it shares in their places."""
+
+    def part(include: re.Match[str]) -> str:
+        indent, name, text = include.groups("")
+        lines = (file.parent / "parts" / name).read_text("utf-8").splitlines()
+        return "\n".join(indent + line.replace("<!-- text -->", text) for line in lines)
+
+    return _INCLUDE.sub(part, file.read_text("utf-8"))
+
+
 class StaticFile:
     """One file, answered from memory; 304 when the browser's copy is still good."""
 
     def __init__(self, file: Path, headers: dict[str, str]) -> None:
-        self._body = file.read_bytes()
+        self._body = page(file).encode() if file.suffix == ".html" else file.read_bytes()
         etag = f'"{sha256(self._body).hexdigest()[:32]}"'
         self._headers = {**HEADERS, **headers, "etag": etag}
         self._media_type = _CONTENT_TYPES[file.suffix]

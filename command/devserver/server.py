@@ -113,15 +113,13 @@ class DevServer:
         self._servers.note_schema()
 
     def _environment(self) -> Mapping[str, str]:
-        port = self._options.port
-        origins = [self._url, f"http://localhost:{port}", os.environ.get("METER_ALLOWED_ORIGINS")]
         return {
             "DATABASE_URL": self._servers.database_url,
             "REDIS_URL": self._servers.redis_url,
             "HOST": LOOPBACK,
-            "PORT": str(port),
+            "PORT": str(self._options.port),
             "METER_JWT_SECRET": self._directory.jwt_secret(),
-            "METER_ALLOWED_ORIGINS": ",".join(filter(None, origins)),
+            "METER_ALLOWED_ORIGINS": os.environ.get("METER_ALLOWED_ORIGINS", ""),
             "PYTHONUNBUFFERED": "1",
         }
 

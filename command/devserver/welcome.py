@@ -17,6 +17,7 @@ _PAGES = (
     ("/recorder", "record usage", "record from this browser"),
     ("/usage", "usage", "watch how the account stands"),
     ("/ops", "admin", "see all live sessions, and stop some"),
+    ("/analytics", "admin", "see what was used, by whom"),
 )
 
 

@@ -40,7 +40,6 @@ class LiveGateway:
             Ledger.connect(self._redis_url),
             self.storage,
             PORT=self.port,
-            METER_ALLOWED_ORIGINS=self.url,
             METER_DRAIN_SECONDS=0,
         )
         self.do(self._gateway.enter_async_context(served))

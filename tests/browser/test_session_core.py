@@ -215,6 +215,47 @@ def test_stop_comes_after_all_that_was_recorded_over_a_new_connection_if_need_be
     assert state == "ended"
 
 
+# Connected for 3 seconds to a server whose clock is an hour ahead, and again once it was set back.
+SET_BACK = """
+const s = new Session({ sessionId: "s" }, () => 0.5); note(s.start(1000));
+connect(s, 1000, { server_time: 5000.25 + 3600, ...value });
+s.record(1000); const early = run(s, 1001, 1003);
+note(s.closed(1006, "", 1003.5)); note(tick(s, 1006));
+connect(s, 1006, { ...value, server_time: 5006.25 });
+"""
+
+
+def test_stop_does_not_wait_for_seconds_of_a_clock_that_was_set_back_by_an_hour(run: Run) -> None:
+    held, kinds = run(f"{SET_BACK} return [s.snapshot.heldSeconds, sent(s.stop(1006.1))]", {})
+    assert held > 3
+    assert kinds == ["stop"]
+
+
+def test_nor_for_those_of_a_session_that_began_by_such_a_clock(run: Run) -> None:
+    script = f"{SET_BACK} return sent(s.stop(1006.1))"
+    assert run(script, {"origin": 8600}) == ["stop"]
+
+
+def test_stop_waits_for_a_second_that_is_due_soon(run: Run) -> None:
+    script = """const s = opened(); s.record(1000); run(s, 1001, 1010);
+    note(s.closed(1006, "", 1010.5)); note(tick(s, 1012));
+    connect(s, 1012, { server_time: 5000.25 });
+    return [sent(s.stop(1012.1)), run(s, 1013, 1030).flatMap((e) => sent([e]))]"""
+    at_once, later = run(script)
+    assert at_once == []
+    assert later[-1] == "stop"
+    assert "heartbeat" in later
+
+
+def test_what_is_recorded_after_a_clock_was_set_back_has_its_numbers(run: Run) -> None:
+    script = f"""{SET_BACK} const before = s.snapshot.recordedSeconds;
+    return [beats(early), beats(run(s, 1007, 1010)), s.snapshot.recordedSeconds - before]"""
+    early, later, recorded = run(script, {})
+    assert recorded == 4
+    assert early == [[3600, 3600], [3601, 3601], [3602, 3602]]
+    assert later == [[6, 6], [7, 7], [8, 8], [9, 9]]
+
+
 def test_after_the_servers_stop_only_what_counts_is_sent(run: Run) -> None:
     script = """const s = opened(); s.record(1000); run(s, 1001, 1003);
     const told = s.received(JSON.stringify({ type: "stop", reason: "limit_reached",

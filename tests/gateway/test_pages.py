@@ -23,6 +23,7 @@ async def client() -> AsyncIterator[AsyncClient]:
         ("/recorder", "text/html; charset=utf-8"),
         ("/usage", "text/html; charset=utf-8"),
         ("/ops", "text/html; charset=utf-8"),
+        ("/analytics", "text/html; charset=utf-8"),
         ("/pages/recorder.css", "text/css; charset=utf-8"),
         ("/pages/recorder.js", "text/javascript; charset=utf-8"),
         ("/pages/icon.svg", "image/svg+xml"),
@@ -62,10 +63,35 @@ async def test_only_the_client_is_for_other_origins(client: AsyncClient) -> None
 
 
 @pytest.mark.parametrize(
-    "path", ["/client/../pages.py", "/client/%2e%2e/pages.py", "/pages/recorder.html", "/client/"]
+    "path",
+    [
+        "/client/../pages.py",
+        "/client/%2e%2e/pages.py",
+        "/pages/recorder.html",
+        "/pages/parts/head.html",
+        "/pages/head.html",
+        "/head",
+        "/client/",
+    ],
 )
 async def test_nothing_else_is_served(client: AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 404
+
+
+async def test_pages_have_their_shared_parts_in_their_places(client: AsyncClient) -> None:
+    titles = {"recorder": "Record", "usage": "Usage", "ops": "Operations"}
+    for name, title in {**titles, "analytics": "Analytics"}.items():
+        text = (await client.get(f"/{name}")).text
+        assert f"    <title>{title} · Minute Meter</title>\n" in text
+        assert text.count(' id="token-form"') == text.count(' id="connection"') == 1
+        assert "<!--" not in text
+
+
+def test_every_shared_part_is_used_by_several_pages() -> None:
+    sources = [file.read_text() for file in (pages.STATIC / "pages").glob("*.html")]
+    for part in (pages.STATIC / "pages/parts").iterdir():
+        uses = [source for source in sources if f"<!-- include: {part.name} " in source]
+        assert len(uses) > 1, part.name
 
 
 async def test_every_module_that_is_imported_is_served(client: AsyncClient) -> None:

@@ -17,6 +17,10 @@ import { TOKEN_RETRY_SECONDS, parse, refreshDelay, retryDelay } from "./timing.j
 const HANDSHAKE_SECONDS = 10;
 const SILENCE_MIN_SECONDS = 15;
 const RESYNCHRONIZE_SECONDS = 60;
+/** `stop` waits for seconds that are due within so long; others are of a clock that was set back. */
+const DUE_SOON_SECONDS = 60;
+/** A clock that says so much less than before was set back, and didn't just run fast. */
+const SET_BACK_SECONDS = 5;
 /** As long as any. */
 const ANY_ORIGIN = 9_999_999_999;
 
@@ -279,6 +283,9 @@ export class Session {
     if (this.#startedOnce) this.#renumber(this.#origin - message.origin);
     this.#origin = message.origin;
     this.#clock.synchronize(message.origin, message.server_time, now);
+    const underWay = Math.floor(this.#clock.position(now));
+    // By a clock that was set back, what is recorded from here has lower numbers than before.
+    if (this.#claimedThrough > underWay + SET_BACK_SECONDS) this.#claimedThrough = underWay - 1;
     this.#ackSeconds = message.ack_seconds;
     this.#countedThrough = message.counted_through;
     this.#durableThrough = message.durable_through;
@@ -385,12 +392,14 @@ export class Session {
     this.#claim(now);
     if (!this.#connected || !this.#clock.synchronized) return;
     const counted = this.#notice?.last ?? Infinity;
-    const through = Math.min(Math.floor(this.#clock.position(now)) + 1, counted);
+    const underWay = Math.floor(this.#clock.position(now));
+    const through = Math.min(underWay + 1, counted);
     for (const [first, last] of this.#held.take(through)) {
       const seconds = first === last ? { second: first } : { from: first, to: last };
       this.#send({ type: "heartbeat", ...seconds });
     }
-    if (this.#stopping && !this.#stopSent && !this.#held.waiting(counted)) {
+    const awaited = this.#notice?.last ?? underWay + DUE_SOON_SECONDS;
+    if (this.#stopping && !this.#stopSent && !this.#held.waiting(awaited)) {
       this.#stopSent = this.#everStopSent = true;
       this.#send({ type: "stop" });
     }

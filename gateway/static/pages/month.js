@@ -5,13 +5,16 @@
  * @module
  */
 
+import { ask } from "./ask.js";
+import { showDays } from "./day-chart.js";
 import { element, setText } from "./page.js";
+import { everyDay } from "./spans.js";
 import { daysText, planText, projectionText } from "./watch-words.js";
-import { amountText, dayText } from "./words.js";
+import { amountText } from "./words.js";
 
 const EVERY_MS = 60_000;
 
-/** @typedef {{ day: string, seconds: number }} Day `day` as `2026-11-21` */
+/** @typedef {import("./spans.js").Day} Day */
 
 export class Month {
   #token;
@@ -50,9 +53,7 @@ export class Month {
   /** @param {string} path @param {AbortSignal} signal @returns {Promise<any>} null when there is no answer */
   async #get(path, signal) {
     try {
-      const headers = { Authorization: `Bearer ${this.#token()}` };
-      const response = await fetch(path, { headers, signal, cache: "no-store" });
-      return response.ok ? await response.json() : null;
+      return await ask(path, this.#token(), signal);
     } catch {
       return null;
     }
@@ -64,8 +65,7 @@ function showMonth(month) {
   element("mine").hidden = month.scope === "member";
   setText("mine-amount", amountText(Math.max(0, month.recorded_by_you_seconds)));
   const days = daysOf(month.period_start, month.period_end, month.time_zone, month.daily_breakdown ?? []);
-  const most = Math.max(1, ...days.map(({ seconds }) => seconds));
-  element("days").replaceChildren(...days.map((day) => dayItem(day, most)));
+  showDays(element("days"), days);
   setText("month-text", `${projectionText(month.projection, month.remaining_seconds)} ${daysText(month.adjusted_seconds)}`);
   element("month").hidden = false;
 }
@@ -74,22 +74,6 @@ function showMonth(month) {
 function showPlan(subscription) {
   element("plan").hidden = subscription === null;
   if (subscription !== null) setText("plan-name", planText(subscription.plan_name, subscription.status));
-}
-
-/** @param {Day} day @param {number} most seconds of a day */
-function dayItem({ day, seconds }, most) {
-  const item = document.createElement("li");
-  const [words, column, number] = ["words visually-hidden", "column", "number"].map((style) => {
-    const part = document.createElement("span");
-    part.className = style;
-    return part;
-  });
-  words.textContent = item.title = `${dayText(day)}: ${amountText(seconds)}`;
-  column.style.height = `${(100 * Math.max(0, seconds)) / most}%`;
-  number.textContent = String(Number(day.slice(-2)));
-  number.setAttribute("aria-hidden", "true");
-  item.append(words, column, number);
-  return item;
 }
 
 /**
@@ -102,21 +86,11 @@ function dayItem({ day, seconds }, most) {
  * @returns {Day[]}
  */
 export function daysOf(start, end, zone, used) {
-  const seconds = new Map(used.map((each) => [each.day, each.seconds]));
-  const last = dateIn(zone, end - 1);
-  const days = [];
-  for (let day = dateIn(zone, start); day <= last; day = dayAfter(day)) {
-    days.push({ day, seconds: seconds.get(day) ?? 0 });
-  }
-  return days;
+  const days = everyDay({ first: dateIn(zone, start), last: dateIn(zone, end - 1) }, used);
+  return days.map(({ day, seconds }) => ({ day, seconds }));
 }
 
 /** @param {string} zone @param {number} at epoch seconds @returns {string} `2026-11-21` */
 function dateIn(zone, at) {
   return new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" }).format(at * 1000);
-}
-
-/** @param {string} day */
-function dayAfter(day) {
-  return new Date(Date.parse(day) + 86_400_000).toISOString().slice(0, 10);
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { linkOperatorPages } from "./operator-pages.js";
 import { element, setText, showProblem, write } from "./page.js";
 import { SessionTable, nameColumn } from "./sessions.js";
 import { WatchingPage } from "./watching-page.js";
@@ -232,3 +233,4 @@ element("filter").addEventListener("submit", (/** @type {SubmitEvent} */ event) 
 element("notice-dismiss").addEventListener("click", () => {
   element("notice-banner").hidden = true;
 });
+linkOperatorPages(() => page.token);
