@@ -11,9 +11,12 @@ from pydantic import ValidationError
 
 from gateway.app import Parts, build_parts, server_config
 from gateway.settings import GatewaySettings
+from gateway.webhooks import PaymentEvents
 from meter.ledger.driver import Ledger
+from meter.ledger.fence import Fence
 from persistence.books import PostgresStore
 from persistence.settings import describe
+from persistence.startup import outdated_schema
 from persistence.storage import PostgresStorage
 
 logger = logging.getLogger(__name__)
@@ -59,22 +62,43 @@ class DrainingServer(uvicorn.Server):
 
 
 def run() -> None:
-    """Run a gateway until SIGTERM or SIGINT. Exits with 2 on a bad setting."""
+    """Run a gateway until SIGTERM or SIGINT. Exits with 2 on a bad setting, and with 1 when the
+    database lacks a migration."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = GatewaySettings()  # type: ignore[call-arg]  # from the environment
     except ValidationError as error:
         print(f"meter gateway: {describe(error)}", file=sys.stderr)
         sys.exit(2)
+    problem = asyncio.run(outdated_schema(settings.database_url.get_secret_value()))
+    if problem is not None:
+        print(f"meter gateway: {problem}", file=sys.stderr)
+        sys.exit(1)
     server = DrainingServer(*_server(settings), settings.drain_seconds)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     server.run()
 
 
 def _server(settings: GatewaySettings) -> tuple[uvicorn.Config, Parts]:
-    ledger = Ledger.connect(settings.redis_url.get_secret_value(), settings.rules)
+    ledger = Ledger.connect(settings.redis_url.get_secret_value(), settings.rules, fence=Fence())
     database_url = settings.database_url.get_secret_value()
     parts = build_parts(
-        settings, ledger, PostgresStorage(database_url), PostgresStore(database_url)
+        settings,
+        ledger,
+        PostgresStorage(database_url),
+        PostgresStore(database_url),
+        payment_events(settings),
     )
     return server_config(parts, settings.host, settings.port), parts
+
+
+def payment_events(settings: GatewaySettings) -> PaymentEvents | None:
+    """What takes the payment provider's events, where there is a secret that they are signed by."""
+    if settings.stripe_webhook_secret is None:
+        return None
+    # Takes a second to import, and most do without.
+    from persistence.payments.webhooks import StripeEvents
+
+    return StripeEvents(
+        settings.database_url.get_secret_value(), settings.stripe_webhook_secret.get_secret_value()
+    )

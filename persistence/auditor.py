@@ -1,5 +1,5 @@
 """The part of an audit that costs little, for ever: the ledger's figures against those that
-Postgres keeps. What is off is put right.
+Postgres keeps. What is off is put right. And the limits of a ledger that may have older ones.
 
 A ledger's figure is off when rows come into Postgres by another way than through it (minutes that
 are tracked by SQL), where a flusher commits what it took before the ledger lost all, and after a
@@ -17,6 +17,7 @@ from persistence.audit import repair_ledger
 from persistence.database import Database
 from persistence.errors import RowsRefused
 from persistence.metrics import FlusherMetrics
+from persistence.retelling import Retelling
 from persistence.statements import statement
 
 logger = logging.getLogger(__name__)
@@ -35,9 +36,11 @@ class Auditor:
         self._ledger = LedgerAudit(ledger)
         self._database = database
         self._metrics = metrics
+        self._retelling = Retelling(database)
         self._asked: set[str] = set()
         self._waiting: list[str] = []
         self._incarnation = ""
+        self._to_compare = ""
         self._round_at = 0.0
         self._purge_at = 0.0
 
@@ -50,11 +53,9 @@ class Auditor:
         now = asyncio.get_running_loop().time
         self._round_at = now() + ROUND_SECONDS
         while not stop.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), TURN_SECONDS)
-                return
             try:
                 await self.notice_loss()
+                await self._retelling.go_on()
                 await self.look_at_asked()
                 if now() >= self._round_at:
                     self._round_at = now() + ROUND_SECONDS
@@ -64,14 +65,24 @@ class Auditor:
                     await self._purge()
             except (LedgerUnavailable, StorageUnavailable, RowsRefused) as error:
                 logger.warning("the audit waits: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), TURN_SECONDS)
 
     async def notice_loss(self) -> bool:
-        """Have all accounts looked at when the ledger has become another one since the last call:
-        a replica that was behind, or one started anew from an older file, has older figures."""
+        """Have all accounts looked at when the ledger has become another one since they were: a
+        replica that was behind, or one started anew from an older file, has older figures, and
+        gateways don't count on it meanwhile. It has older limits, too: they are told anew, also by
+        the first call, as what was before isn't known."""
         present = await self._ledger.incarnation()
+        if present != self._incarnation:
+            self._retelling.begin()
         lost = self._incarnation not in ("", present)
+        compared = await self._ledger.compared()
+        lost = lost or compared not in (None, present)
         if lost:
             self.ask(await self._ledger.organizations())
+        if compared != present:
+            self._to_compare = present
         self._incarnation = present
         return lost
 
@@ -81,10 +92,14 @@ class Auditor:
         Raises `LedgerUnavailable` and `StorageUnavailable`; then they are still to be looked at."""
         asked, self._asked = self._asked, set()
         try:
-            return await self._look_at(sorted(asked), logging.INFO) if asked else 0
+            off = await self._look_at(sorted(asked), logging.INFO) if asked else 0
         except BaseException:
             self._asked |= asked
             raise
+        if self._to_compare:
+            await self._ledger.note_compared(self._to_compare)
+            self._to_compare = ""
+        return off
 
     async def look(self) -> int:
         """Compare the next accounts of all; by how many seconds they were off.

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import NoReturn, TypeVar
 
 import asyncpg
@@ -21,10 +21,13 @@ from persistence.database import Database
 from persistence.demo import make_demo
 from persistence.errors import storage_errors
 from persistence.flusher import Flusher, FlushOptions
+from persistence.functions import FunctionsKeeper
 from persistence.metrics import FlusherMetrics
-from persistence.migrations import MigrationError, migrate
+from persistence.migrations import Migration, MigrationError, Phase, migrate, waiting
 from persistence.periods import PeriodsKeeper
+from persistence.revival import MARGIN_SECONDS, Reviver
 from persistence.settings import FlusherSettings, MigrateSettings, describe
+from persistence.startup import outdated_schema
 from persistence.teller import LimitsTeller
 from persistence.writer import Writer
 
@@ -39,19 +42,25 @@ Result = TypeVar("Result")
 
 
 def run_flusher() -> None:
-    """Flush until SIGTERM or SIGINT. Exits with 2 on a bad setting."""
+    """Flush until SIGTERM or SIGINT. Exits with 2 on a bad setting, and with 1 when the database
+    lacks a migration."""
     _log()
     settings = _settings("flusher", FlusherSettings)
+    problem = _run(outdated_schema(settings.database_url.get_secret_value()))
+    if problem is not None:
+        _stop("flusher", problem, 1)
     _run(_flush(settings))
 
 
-def run_migrations() -> None:
-    """Bring the database to this program's schema. Exits with 2 on a bad setting, and with 1
-    when the database cannot be reached or contradicts the migrations."""
+def run_migrations(phase: Phase | None = None) -> None:
+    """Bring the database to this program's schema, or do what is for before or after a deploy.
+
+    Exits with 2 on a bad setting, and with 1 when the database cannot be reached or contradicts
+    the migrations."""
     _log()
     settings = _settings("migrate", MigrateSettings)
     try:
-        applied = _run(_migrate(settings))
+        applied, left = _run(_migrate(settings, phase))
         if settings.demo:
             _run(make_demo(settings.database_url.get_secret_value()))
     except MigrationError as error:
@@ -60,7 +69,10 @@ def run_migrations() -> None:
         _stop("migrate", f"{error}. Does Postgres run, and does DATABASE_URL name it?", 1)
     for name in applied:
         print(f"applied {name}")
-    print("the database is up to date")
+    for migration in left:
+        print(f"{migration.name} is left, for {migration.phase} a deploy")
+    if not left:
+        print("the database is up to date")
 
 
 async def _flush(settings: FlusherSettings) -> None:
@@ -69,6 +81,7 @@ async def _flush(settings: FlusherSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     metrics = FlusherMetrics()
+    metrics.watch(loop)
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, registry=metrics.registry)
     database = Database(
@@ -92,6 +105,10 @@ async def _flush(settings: FlusherSettings) -> None:
             group.create_task(keeper.run(stop))
             auditor = Auditor(ledger, database, metrics)
             group.create_task(auditor.run(stop))
+            quiet_seconds = settings.rules.lost_after_seconds + MARGIN_SECONDS
+            group.create_task(Reviver(ledger, database, quiet_seconds).run(stop))
+            group.create_task(FunctionsKeeper(ledger).run(stop))
+            group.create_task(_report_overage(settings, metrics, stop))
             group.create_task(LimitsTeller(ledger, database, metrics, keeper, auditor).run(stop))
             group.create_task(
                 Flusher(
@@ -103,8 +120,37 @@ async def _flush(settings: FlusherSettings) -> None:
         await database.aclose()
 
 
-async def _migrate(settings: MigrateSettings) -> list[str]:
-    """Apply what is missing, waiting a while for a Postgres that is still starting."""
+async def _report_overage(
+    settings: FlusherSettings, metrics: FlusherMetrics, stop: asyncio.Event
+) -> None:
+    """Report overage to Stripe until `stop` is set, where there is a key for it."""
+    if settings.stripe_secret_key is None:
+        return
+    # Takes a second to import, and most do without.
+    from persistence.payments.overage import OverageReporter
+    from persistence.payments.provider import Provider
+
+    # A connection of its own: it is kept while Stripe answers.
+    database = Database(
+        settings.database_url.get_secret_value(),
+        name="minute-meter overage",
+        max_connections=1,
+        timeout_seconds=settings.timeout_seconds,
+    )
+    provider = Provider(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_url)
+    try:
+        interval = settings.stripe_interval_seconds
+        await OverageReporter(provider, database, interval, metrics).run(stop)
+    finally:
+        await provider.aclose()
+        await database.aclose()
+
+
+async def _migrate(
+    settings: MigrateSettings, phase: Phase | None
+) -> tuple[list[str], Sequence[Migration]]:
+    """Apply what is missing, waiting a while for a Postgres that is still starting; what was
+    applied, and what is left."""
     give_up_at = time.monotonic() + settings.wait_seconds
     url = settings.database_url.get_secret_value()
     while True:
@@ -118,7 +164,7 @@ async def _migrate(settings: MigrateSettings) -> list[str]:
             continue
         try:
             with storage_errors():
-                return await migrate(connection)
+                return await migrate(connection, phase=phase), await waiting(connection)
         finally:
             await connection.close()
 

@@ -53,6 +53,10 @@ class AuditedLedger(Protocol):
 
     async def incarnation(self) -> str: ...
 
+    async def compared(self) -> str | None: ...
+
+    async def note_compared(self, incarnation: str) -> None: ...
+
 
 class LedgerAudit:
     """Of the ledger it is made with."""
@@ -68,9 +72,18 @@ class LedgerAudit:
         """Another text after the ledger may have lost something."""
         return await self._ledger.incarnation()
 
+    async def compared(self) -> str | None:
+        """The incarnation on which all figures were compared; None when it never was said, or the
+        ledger lost all."""
+        return await self._ledger.compared()
+
+    async def note_compared(self, incarnation: str) -> None:
+        """Let gateways count on this one."""
+        await self._ledger.note_compared(incarnation)
+
     async def account(self, organization_id: str) -> LedgerAccount | None:
         """An organization's figures; None when the ledger doesn't know it (any more)."""
-        reply = await self._ledger.ask("mm1_pending", organization_id, (organization_id,))
+        reply = await self._ledger.ask("pending", organization_id, (organization_id,))
         if not reply:
             return None
         periods, *sessions = reply
@@ -87,7 +100,7 @@ class LedgerAudit:
         arguments: list[Argument] = [organization_id, period.start]
         for user_id, moved in seconds.items():
             arguments += (user_id or "", moved)
-        await self._ledger.ask("mm1_correct", organization_id, arguments)
+        await self._ledger.ask("correct", organization_id, arguments)
 
 
 def _figures(start: int, end: int, fields: Sequence[bytes]) -> LedgerFigures:

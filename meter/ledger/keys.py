@@ -3,11 +3,13 @@
 Names under a partition's prefix are made by the function library alone (see `library/0_base.lua`).
 """
 
+from functools import lru_cache
 from zlib import crc32
 
 PARTITIONS = 64
 
 
+@lru_cache(maxsize=1 << 16)
 def partition_of(organization_id: str) -> int:
     """The partition that holds all of an account: its figures, its sessions, their indexes."""
     return crc32(organization_id.encode()) % PARTITIONS
@@ -19,3 +21,6 @@ def prefix_of(partition: int) -> str:
 
 
 _PREFIXES = tuple(f"mm:{{{partition:02d}}}" for partition in range(PARTITIONS))
+
+COMPARED_RUN = f"{_PREFIXES[0]}:run"
+"""The server's run on which all figures were compared with Postgres (see `fence`)."""

@@ -81,7 +81,7 @@ class LiveSessions:
         lists: dict[int, Ranked] = {}
         missing, share = list(partitions), share_of(most, len(partitions))
         while missing:
-            answers = await self._ledger.survey("mm1_rank", missing, (index, share, *place))
+            answers = await self._ledger.survey("rank", missing, (index, share, *place))
             for partition, answer in zip(missing, answers, strict=True):
                 lists[partition] = ranked(partition, share, answer)
             entries, missing = merge(lists, most)
@@ -91,7 +91,7 @@ class LiveSessions:
     async def find(self, session_id: str) -> list[SessionState]:
         """The session of this id, live or not. (Should another organization, of another partition,
         have begun one of the same id in the same second, then both.)"""
-        answers = await self._ledger.survey("mm1_find", ALL, (session_id,))
+        answers = await self._ledger.survey("find", ALL, (session_id,))
         return [replies.session_state(session_id, answer) for answer in answers if answer]
 
     async def stop(self, session_id: str) -> SessionState | None:

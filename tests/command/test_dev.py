@@ -43,7 +43,8 @@ def test_it_says_when_it_is_ready_and_what_to_open(dev: DevRun) -> None:
         claims = jwt.decode(token, dev.state["jwt_secret"], ["HS256"])
         assert claims["org_id"] == "demo"
         scopes[page.removeprefix(f"http://127.0.0.1:{dev.port}")] = claims["scope"]
-    assert scopes == {"/recorder": "record usage", "/usage": "usage", "/ops": "admin"}
+    operators = {"/ops": "admin", "/analytics": "admin"}
+    assert scopes == {"/recorder": "record usage", "/usage": "usage", **operators}
 
 
 def test_it_tells_other_programs_where_things_are(dev: DevRun) -> None:

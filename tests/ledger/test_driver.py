@@ -12,7 +12,7 @@ import redis.asyncio
 
 from command.embedded import EmbeddedValkey
 from meter.codes import EndReason
-from meter.ledger.driver import LIBRARY, LIBRARY_REVISION, Ledger
+from meter.ledger.driver import Ledger
 from meter.ledger.keys import PARTITIONS, partition_of
 from meter.ledger.types import (
     AccountFigures,
@@ -30,13 +30,6 @@ from meter.periods import around
 from tests.ledger.servers import Valkey, join
 
 TIMEOUT_SECONDS = 0.5
-
-_REVISION = f"function() return {LIBRARY_REVISION} end"
-
-
-def _library_of_revision(revision: int) -> str:
-    assert LIBRARY.count(_REVISION) == 1
-    return LIBRARY.replace(_REVISION, f"function() return {revision} end")
 
 
 async def _open(ledger: Ledger, organization_id: str) -> SessionKey:
@@ -97,25 +90,6 @@ async def test_functions_that_were_flushed_come_back_within_the_call(
     with valkey.client() as client:
         client.function_flush()
     assert len(await ledger.collect(range(PARTITIONS), "flusher", 1.0, 10)) == PARTITIONS
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize(
-    ("present", "after"),
-    [
-        (LIBRARY_REVISION - 1, LIBRARY_REVISION),
-        (LIBRARY_REVISION, LIBRARY_REVISION),
-        (LIBRARY_REVISION + 1, LIBRARY_REVISION + 1),
-    ],
-    ids=["older", "same", "newer"],
-)
-async def test_an_older_revision_is_replaced_and_a_newer_one_kept(
-    ledger: Ledger, valkey: Valkey, present: int, after: int
-) -> None:
-    with valkey.client() as client:
-        client.function_load(_library_of_revision(present))
-        await ledger.prepare()
-        assert client.fcall("mm1_revision", 0) == after
 
 
 @pytest.mark.integration

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from meter.codes import EndReason
 from meter.ledger.driver import Ledger
+from meter.ledger.functions import LIBRARY
 from meter.ledger.keys import PARTITIONS, partition_of, prefix_of
 from meter.ledger.listing import (
     MAX_PAGE,
@@ -332,11 +333,11 @@ def test_reading_pages_works_where_nothing_may_be_written(
 ) -> None:
     with redis.Redis.from_url(crowded.url) as client:
         for function, arguments in (
-            ("mm1_rank", ("began", 3, START, "0")),
-            ("mm1_peek", ("0",)),
-            ("mm1_find", ("0",)),
+            ("rank", ("began", 3, START, "0")),
+            ("peek", ("0",)),
+            ("find", ("0",)),
         ):
-            assert client.fcall_ro(function, 1, prefix_of(0), *arguments)
+            assert client.fcall_ro(LIBRARY.prefix + function, 1, prefix_of(0), *arguments)
 
 
 # Merging

@@ -9,6 +9,7 @@ import redis
 from command.embedded import EmbeddedValkey
 from meter.codes import EndReason
 from meter.ledger.driver import Ledger
+from meter.ledger.functions import LIBRARY
 from meter.ledger.keys import partition_of, prefix_of
 from meter.ledger.types import UNLIMITED, Coldness, Look, LookItem, OpenStatus, Rules, Standing
 from meter.periods import around, month_of
@@ -144,7 +145,7 @@ async def test_a_look_writes_nothing_and_works_where_nothing_may_be_written(
     await ledger.look([LookItem(organization, ("ann",), 10)])
     with redis.Redis.from_url(valkey_server.url) as client:
         arguments = (organization, 10, "Änn")
-        assert client.fcall_ro("mm1_look", 1, "mm:{00}", *arguments) == [
+        assert client.fcall_ro(f"{LIBRARY.prefix}look", 1, "mm:{00}", *arguments) == [
             0,
             [],
             [b"account_cold"],

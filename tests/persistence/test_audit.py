@@ -80,6 +80,8 @@ async def test_what_was_written_in_the_usual_way_has_no_drift(
         ("DELETE FROM monthly_usage_cache",
          {"monthly_usage_cache"}, -60),
         ("UPDATE daily_usage SET seconds_used = 61", {"daily_usage"}, 1),
+        ("UPDATE daily_usage SET last_second_at = last_second_at - interval '3 seconds'",
+         {"daily_usage"}, -3),
         ("UPDATE interview_sessions SET seconds_recorded = 59", {"interview_sessions"}, -1),
         ("INSERT INTO daily_usage VALUES ('org_9', 'eve', '2020-01-01', 'UTC', 5)",
          {"daily_usage"}, 5),
@@ -227,6 +229,7 @@ async def test_a_ledger_that_came_back_older_is_put_right_at_once(
     await record(ledger, storage, 10)
     auditor = Auditor(ledger, database, FlusherMetrics())
     assert not await auditor.notice_loss()
+    await auditor.look_at_asked()
     assert not await auditor.notice_loss()
     await LedgerAudit(ledger).correct("org_1", month_of(int(time.time())), {None: -4})
 
@@ -235,8 +238,22 @@ async def test_a_ledger_that_came_back_older_is_put_right_at_once(
 
     monkeypatch.setattr(ledger, "incarnation", another)
     assert await auditor.notice_loss()
+    assert await ledger.compared() != "another server"  # no gateway counts on it
     assert await auditor.look_at_asked() == 4
+    assert await ledger.compared() == "another server"
     assert not await auditor.notice_loss()
+
+
+async def test_a_flusher_that_comes_after_a_failover_looks_at_all(
+    database: Database, storage: PostgresStorage, ledger: Ledger
+) -> None:
+    await record(ledger, storage, 10)
+    await ledger.note_compared("a server before")
+    await LedgerAudit(ledger).correct("org_1", month_of(int(time.time())), {None: -4})
+    auditor = Auditor(ledger, database, FlusherMetrics())
+    assert await auditor.notice_loss()
+    assert await auditor.look_at_asked() == 4
+    assert await ledger.compared() == await ledger.incarnation()
 
 
 async def test_writers_wait_for_a_repair_and_lose_nothing(

@@ -1,6 +1,7 @@
 """Migrations: each file once, whoever comes, and never another one in its place."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,13 +9,17 @@ import asyncpg
 import pytest
 
 from meter.ledger.types import StorageUnavailable
+from persistence import migrations
 from persistence.migrations import (
     Migration,
     MigrationError,
+    Phase,
+    SchemaOutdated,
     check_version,
     migrate,
     read,
     shipped,
+    waiting,
 )
 from persistence.schema import describe
 from tests.persistence.conftest import migrate_at
@@ -65,12 +70,181 @@ async def test_a_newer_database_is_an_error_that_says_so(empty_database_url: str
 @pytest.mark.integration
 async def test_a_file_that_fails_is_named_and_leaves_nothing(empty_database_url: str) -> None:
     connection = await asyncpg.connect(empty_database_url)
+    await migrate(connection, [FIRST])
     failing = Migration(2, "0002_bad.sql", "CREATE TABLE half (id int); SELECT 1 / 0;")
     with pytest.raises(MigrationError, match=r"0002_bad\.sql failed: division by zero"):
         await migrate(connection, [FIRST, failing])
     assert await connection.fetchval("SELECT to_regclass('half')") is None
     assert await migrate(connection, [FIRST, SECOND]) == [SECOND.name]
     await connection.close()
+
+
+@pytest.mark.integration
+async def test_a_file_that_fails_leaves_a_new_database_as_it_was(empty_database_url: str) -> None:
+    connection = await asyncpg.connect(empty_database_url)
+    with pytest.raises(MigrationError, match=r"0002_bad\.sql failed: division by zero"):
+        await migrate(connection, [FIRST, Migration(2, "0002_bad.sql", "SELECT 1 / 0;")])
+    assert await connection.fetchval("SELECT to_regclass('first')") is None
+    await connection.close()
+
+
+# Before a deploy and after it ---------------------------------------------------------------------
+
+
+@pytest.fixture
+async def fresh(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(empty_database_url)
+    yield connection
+    await connection.close()
+
+
+def files_of(*names: str) -> list[Migration]:
+    """Migrations that each make a table called as they are."""
+    return [
+        Migration(number, f"{number:04d}_{name}.sql", f"CREATE TABLE {name.split('.')[0]} ()")
+        for number, name in enumerate(names, 1)
+    ]
+
+
+async def tables(connection: asyncpg.Connection) -> list[str]:
+    rows = await connection.fetch(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        " AND relname <> 'meter_migrations' ORDER BY oid"
+    )
+    return [row["relname"] for row in rows]
+
+
+@pytest.mark.integration
+async def test_those_for_before_a_deploy_are_applied_and_those_for_after_it_wait(
+    fresh: asyncpg.Connection,
+) -> None:
+    known = files_of("a", "b", "c", "d.after", "e.after")
+    await migrate(fresh, known[:1])
+    assert await migrate(fresh, known, Phase.BEFORE) == ["0002_b.sql", "0003_c.sql"]
+    assert await migrate(fresh, known, Phase.BEFORE) == []
+    assert [each.name for each in await waiting(fresh, known)] == [
+        "0004_d.after.sql",
+        "0005_e.after.sql",
+    ]
+    assert await tables(fresh) == ["a", "b", "c"]
+    assert await migrate(fresh, known, Phase.AFTER) == ["0004_d.after.sql", "0005_e.after.sql"]
+    assert await migrate(fresh, known, Phase.AFTER) == []
+    assert await tables(fresh) == ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.integration
+async def test_without_a_phase_all_are_applied_in_order(fresh: asyncpg.Connection) -> None:
+    known = files_of("a", "b.after", "c", "d.after")
+    await migrate(fresh, known[:1])
+    assert await migrate(fresh, known) == [each.name for each in known[1:]]
+    assert await waiting(fresh, known) == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("phase", Phase)
+async def test_a_new_database_gets_all_in_either_phase_as_nothing_older_uses_it(
+    fresh: asyncpg.Connection, phase: Phase
+) -> None:
+    known = files_of("a", "b.after", "c", "d.after")
+    assert await migrate(fresh, known, phase) == [each.name for each in known]
+    assert await tables(fresh) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.integration
+async def test_one_for_before_a_deploy_waits_for_the_end_of_the_deploy_before(
+    fresh: asyncpg.Connection,
+) -> None:
+    known = files_of("a", "b", "c.after", "d")
+    await migrate(fresh, known[:1])
+    with pytest.raises(
+        MigrationError, match=r"0003_c\.after\.sql comes before 0004_d\.sql, .*--after`, then this"
+    ):
+        await migrate(fresh, known, Phase.BEFORE)
+    assert await tables(fresh) == ["a", "b"]
+    assert await migrate(fresh, known, Phase.AFTER) == ["0003_c.after.sql"]
+    assert await migrate(fresh, known, Phase.BEFORE) == ["0004_d.sql"]
+
+
+@pytest.mark.integration
+async def test_one_for_after_a_deploy_is_refused_while_one_for_before_it_is_missing(
+    fresh: asyncpg.Connection,
+) -> None:
+    known = files_of("a", "b", "c.after")
+    await migrate(fresh, known[:1])
+    with pytest.raises(
+        MigrationError, match=r"0002_b\.sql comes before 0003_c\.after\.sql, .*--before`"
+    ):
+        await migrate(fresh, known, Phase.AFTER)
+    assert await tables(fresh) == ["a"]
+
+
+@pytest.mark.integration
+async def test_a_program_needs_what_is_for_before_its_deploy_and_not_what_is_for_after_it(
+    fresh: asyncpg.Connection,
+) -> None:
+    known = files_of("a", "b.after", "c", "d.after")
+    await migrate(fresh, known[:2])
+    with pytest.raises(SchemaOutdated, match=r"lacks 0003_c\.sql: run `meter migrate`"):
+        await check_version(fresh, known)
+    await migrate(fresh, known, Phase.BEFORE)
+    await check_version(fresh, known)
+    await migrate(fresh, known)
+    await check_version(fresh, known[:3])  # an older one, to which newer schemas are no harm
+
+
+@pytest.mark.integration
+async def test_several_may_migrate_at_once_in_a_phase(empty_database_url: str) -> None:
+    known = files_of("a", "b", "c", "d.after", "e.after")
+
+    async def start() -> list[str]:
+        connection = await asyncpg.connect(empty_database_url)
+        try:
+            return await migrate(connection, known, Phase.BEFORE)
+        finally:
+            await connection.close()
+
+    for expected in ([each.name for each in known], []):
+        applied = await asyncio.gather(*(start() for _ in range(5)))
+        assert sorted(name for names in applied for name in names) == expected
+
+
+@pytest.mark.integration
+async def test_one_that_waits_for_a_table_lets_others_write_to_it_meanwhile(
+    fresh: asyncpg.Connection, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "TABLE_LOCK_MS", 100)
+    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0.2)
+    known = [FIRST, Migration(2, "0002_column.sql", "ALTER TABLE first ADD COLUMN note text")]
+    await migrate(fresh, known[:1])
+    others = [await asyncpg.connect(empty_database_url) for _ in range(2)]
+    reading = others[0].transaction()
+    await reading.start()
+    await others[0].execute("SELECT FROM first")  # a long report, say
+    migrating = asyncio.create_task(migrate(fresh, known))
+    for _ in range(10):
+        await asyncio.wait_for(others[1].execute("INSERT INTO first VALUES (1)"), 1.0)
+        await asyncio.sleep(0.05)
+    assert not migrating.done()
+    await reading.rollback()
+    assert await migrating == ["0002_column.sql"]
+    for other in others:
+        await other.close()
+
+
+@pytest.mark.integration
+async def test_one_that_waits_for_a_table_for_ever_fails_and_is_named(
+    fresh: asyncpg.Connection, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "TABLE_LOCK_MS", 20)
+    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0.01)
+    known = [FIRST, Migration(2, "0002_column.sql", "ALTER TABLE first ADD COLUMN note text")]
+    await migrate(fresh, known[:1])
+    other = await asyncpg.connect(empty_database_url)
+    async with other.transaction():
+        await other.execute("SELECT FROM first")
+        with pytest.raises(MigrationError, match=r"0002_column\.sql failed: .*hold a lock"):
+            await migrate(fresh, known)
+    await other.close()
 
 
 @pytest.mark.integration
@@ -83,10 +257,12 @@ async def test_all_migrations_give_the_declared_schema(connection: asyncpg.Conne
 @pytest.mark.integration
 async def test_an_older_schema_is_told_from_the_one_needed(empty_database_url: str) -> None:
     connection = await asyncpg.connect(empty_database_url)
-    with pytest.raises(StorageUnavailable, match=r"at version 0, .* run `meter migrate`"):
+    with pytest.raises(
+        SchemaOutdated, match=r"lacks 0001_\w+\.sql and \d+ more: run `meter migrate`"
+    ):
         await check_version(connection)
-    await migrate(connection, shipped()[:1])
-    with pytest.raises(StorageUnavailable, match="at version 1"):
+    await migrate(connection, shipped()[:-1])
+    with pytest.raises(StorageUnavailable, match=rf"lacks {shipped()[-1].name}: run"):
         await check_version(connection)
     await migrate_at(empty_database_url)
     await check_version(connection)
@@ -96,12 +272,21 @@ async def test_an_older_schema_is_told_from_the_one_needed(empty_database_url: s
     await connection.close()
 
 
-@pytest.mark.parametrize("names", [["0002_a.sql"], ["0001_a.sql", "0003_b.sql"], ["1_a.sql"]])
+@pytest.mark.parametrize(
+    "names",
+    [["0002_a.sql"], ["0001_a.sql", "0003_b.sql"], ["1_a.sql"], ["0001_a.later.sql"]],
+)
 def test_a_gap_or_a_bad_name_is_an_error(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).write_text("SELECT 1;")
     with pytest.raises(MigrationError, match=names[-1]):
         read(tmp_path)
+
+
+def test_a_files_name_says_when_it_is_applied(tmp_path: Path) -> None:
+    for name in ("0001_a.sql", "0002_b.after.sql"):
+        (tmp_path / name).write_text("SELECT 1;")
+    assert [each.phase for each in read(tmp_path)] == [Phase.BEFORE, Phase.AFTER]
 
 
 def test_line_ends_do_not_change_a_checksum() -> None:

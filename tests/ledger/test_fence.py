@@ -1,0 +1,100 @@
+"""A gateway doesn't count on a server that may have gone back in time: real Valkey."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from meter.ledger.driver import Ledger
+from meter.ledger.fence import PATIENCE_SECONDS, Fence
+from meter.ledger.types import LedgerUnavailable
+from tests.ledger.servers import Valkey
+
+pytestmark = pytest.mark.integration
+
+
+class Time:
+    """Seconds that pass when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Valkey:
+    return Valkey(tmp_path / "valkey")
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def auditor(valkey: Valkey) -> AsyncIterator[Ledger]:
+    """Who compares passes no fence."""
+    with valkey:
+        ledger = Ledger.connect(valkey.url)
+        yield ledger
+        await ledger.aclose()
+
+
+@pytest.fixture
+async def gateway(valkey: Valkey, auditor: Ledger, time: Time) -> AsyncIterator[Ledger]:
+    ledger = Ledger.connect(valkey.url, fence=Fence(now=time))
+    yield ledger
+    await ledger.aclose()
+
+
+async def start_anew(valkey: Valkey, auditor: Ledger) -> None:
+    """All is compared, and then the server is started anew, with that from its file."""
+    compared = await auditor.incarnation()
+    valkey.kill()
+    valkey.start()
+    await auditor.note_compared(compared)
+
+
+async def test_a_server_that_nobody_compared_yet_is_counted_on(gateway: Ledger) -> None:
+    await gateway.ping()
+
+
+async def test_one_that_was_started_anew_is_counted_on_once_its_figures_are_compared(
+    valkey: Valkey, auditor: Ledger, gateway: Ledger
+) -> None:
+    await gateway.ping()
+    await start_anew(valkey, auditor)
+    for _ in range(3):
+        with pytest.raises(LedgerUnavailable, match="being compared"):
+            await gateway.ping()
+    assert await auditor.compared() != await auditor.incarnation()
+    await auditor.note_compared(await auditor.incarnation())
+    await gateway.ping()
+
+
+async def test_a_gateway_that_is_new_waits_as_well(
+    valkey: Valkey, auditor: Ledger, gateway: Ledger
+) -> None:
+    await start_anew(valkey, auditor)
+    with pytest.raises(LedgerUnavailable, match="being compared"):
+        await gateway.ping()
+
+
+async def test_where_nobody_compares_it_is_counted_on_after_a_while(
+    valkey: Valkey, auditor: Ledger, gateway: Ledger, time: Time
+) -> None:
+    await start_anew(valkey, auditor)
+    with pytest.raises(LedgerUnavailable):
+        await gateway.ping()
+    time.now += PATIENCE_SECONDS
+    await gateway.ping()
+
+
+async def test_one_that_lost_all_has_no_figures_to_compare(
+    valkey: Valkey, auditor: Ledger, gateway: Ledger
+) -> None:
+    await start_anew(valkey, auditor)
+    with valkey.client() as client:
+        client.flushall()
+    await gateway.ping()
