@@ -79,6 +79,9 @@ class Aftercare:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, session_id: object) -> bool:
+        return session_id in self._kept
+
     def seconds(self) -> int:
         """How many seconds are kept."""
         return sum(len(patient.seconds) for patient in self._kept.values())

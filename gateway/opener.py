@@ -2,18 +2,22 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from meter.codes import EndReason
+from meter.ledger.calls import Argument
+from meter.ledger.keys import PARTITIONS, partition_of
 from meter.ledger.types import (
     AccountFigures,
     LedgerUnavailable,
     Opened,
     OpenRequest,
     OpenStatus,
+    SessionKey,
     SessionState,
     Storage,
     StorageUnavailable,
@@ -41,6 +45,10 @@ class OpenerLedger(Protocol):
     async def seed_account(self, figures: AccountFigures) -> int: ...
 
     async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool: ...
+
+    async def survey(
+        self, function: str, partitions: Sequence[int], arguments: Sequence[Argument]
+    ) -> list[Any]: ...
 
 
 class Opener:
@@ -96,6 +104,8 @@ class Opener:
         except StorageUnavailable:
             if known is not None:
                 raise
+            if await self._is_anothers(request.key):
+                return OpenStatus.FOREIGN
             # The account is warm, so its limits are known. Should the id be an old one, its new
             # seconds are other seconds, and the rows' key still keeps each from counting twice.
             return replace(request, create=True)
@@ -113,6 +123,13 @@ class Opener:
             return OpenStatus.ENDED
         await self._ledger.restore_session(stored, request.metadata)
         return request
+
+    async def _is_anothers(self, key: SessionKey) -> bool:
+        """Whether another partition has a session of this id, which its own doesn't. That takes a
+        look at each, so it is for when Postgres can't tell."""
+        own = partition_of(key.organization_id)
+        others = [partition for partition in range(PARTITIONS) if partition != own]
+        return any(await self._ledger.survey("find", others, (key.session_id,)))
 
     async def seed(self, request: OpenRequest, *, with_live: bool) -> None:
         """Seed the account that a session is to be opened for."""

@@ -64,10 +64,10 @@ class Tally:
 
     def take(self) -> tuple[Range, ...]:
         """Ranges to count now; the next call is `counted` or `put_back`."""
-        self._inflight = self.pending.take(MAX_RANGES)
+        self._inflight = inflight = self.pending.take(MAX_RANGES)
         self._inflight_heartbeats = self.heartbeats
-        self._inflight_through = self._inflight[-1][1] if self.pending else self._sent_through
-        return self._inflight
+        self._inflight_through = inflight[-1][1] if self.pending.mask else self._sent_through
+        return inflight
 
     def put_back(self) -> None:
         """What was taken was not counted: it waits on."""
@@ -107,14 +107,19 @@ class Tally:
         if reply.in_future:
             self._settled_through = max(self._settled_through, reply.highest)
             self._sent_through = max(self._settled_through, self.pending.highest())
+        elif self._inflight_through > self._settled_through:
+            self._settled_through = self._inflight_through
+        if reply.new == 1 and len(inflight) == 1 and inflight[0][0] == inflight[0][1]:
+            self.undurable.add(*inflight[0])  # a live session's usual
+            asked = 1
         else:
-            self._settled_through = max(self._settled_through, self._inflight_through)
-        self._keep(inflight, reply, earliest)
+            self._keep(inflight, reply, earliest)
+            asked = _size(inflight)
         if lost:
             self.recount()
         else:
             self.undurable.discard_through(reply.durable_through)
-        return _size(inflight)
+        return asked
 
     def _keep(self, inflight: tuple[Range, ...], reply: Counted, earliest: int) -> None:
         """What was counted stays here until it is durable. What was refused must not: it would be
@@ -133,40 +138,10 @@ class Tally:
 
     def counted_through(self) -> int:
         """Every second sent up to here was counted or refused."""
-        if self.pending:
+        if self.pending.mask:
             return min(self.pending.lowest() - 1, self._settled_through)
         return self._settled_through
 
 
 def _size(ranges: tuple[Range, ...]) -> int:
     return sum([last - first + 1 for first, last in ranges])
-
-
-class Keepsakes:
-    """What sessions whose connection went away had not seen durable, kept for a while: the session
-    may come back to this gateway after the ledger lost it."""
-
-    def __init__(self, keep_seconds: float = 900.0) -> None:
-        self._keep_seconds = keep_seconds
-        self._kept: dict[str, tuple[float, Tally]] = {}
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def keep(self, session_id: str, tally: Tally, now: float) -> None:
-        """Keep what is not durable of this session."""
-        if tally.undurable:
-            self._kept.pop(session_id, None)
-            self._kept[session_id] = (now, tally)
-
-    def give(self, session_id: str) -> Tally | None:
-        """What was kept of this session, and no longer is."""
-        kept = self._kept.pop(session_id, None)
-        return kept[1] if kept is not None else None
-
-    def prune(self, now: float) -> None:
-        """Let go of what was kept long enough."""
-        for session_id, (since, _) in list(self._kept.items()):
-            if now - since < self._keep_seconds:
-                return
-            del self._kept[session_id]

@@ -53,7 +53,7 @@ class PostgresStorage:
         """
         key = UUID(session_id)
         async with self._database.connection() as connection:
-            found = await _sessions(connection, [key])
+            found = await load_sessions(connection, [key])
         return found[0] if found else None
 
     async def load_account(
@@ -134,10 +134,11 @@ class PostgresStorage:
 
 async def _live_sessions(connection: Connection, organization_id: str) -> tuple[StoredSession, ...]:
     rows = await connection.fetch(statement("load_live_sessions"), organization_id)
-    return await _sessions(connection, [row["session_id"] for row in rows])
+    return await load_sessions(connection, [row["session_id"] for row in rows])
 
 
-async def _sessions(connection: Connection, keys: Sequence[UUID]) -> tuple[StoredSession, ...]:
+async def load_sessions(connection: Connection, keys: Sequence[UUID]) -> tuple[StoredSession, ...]:
+    """Sessions and their minutes; none for what was never written."""
     rows = await connection.fetch(statement("load_sessions"), keys)
     return tuple(_stored(row) for row in rows)
 
