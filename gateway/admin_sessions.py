@@ -4,7 +4,7 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.http.operations import AnyOperation, Call, Needs, Nothing, Operation, Tag
+from gateway.http.operations import AnyOperation, Call, Group, Needs, Nothing, Tag
 from gateway.operators import Operators
 from gateway.problems import Problem, ProblemCode, refuse
 from meter.ledger.listing import DEFAULT_PAGE
@@ -19,7 +19,6 @@ from meter.ops_messages import (
     session_list,
 )
 
-SCOPES = ("admin",)
 PATH = "/api/admin/sessions"
 
 
@@ -45,37 +44,24 @@ class AdminSessions:
 
     def operations(self) -> list[AnyOperation]:
         """The table's entries."""
+        group = Group(Tag.SESSIONS, "admin")
         return [
-            Operation(
-                method="GET",
-                path=PATH,
-                name="listSessions",
-                tag=Tag.SESSIONS,
-                summary="Live sessions, those that began last first",
-                scopes=SCOPES,
-                handler=self.list,
-                params=PageQuery,
-                body=Nothing,
-                answer=SessionList,
+            group.get(
+                PATH,
+                self.list_sessions,
+                "Live sessions, those that began last first",
                 needs=Needs.NOTHING,
             ),
-            Operation(
-                method="POST",
-                path=PATH + "/{session_id}/stop",
-                name="stopSession",
-                tag=Tag.SESSIONS,
-                summary="End a session",
-                scopes=SCOPES,
-                handler=self.stop,
-                params=SessionParams,
-                body=Nothing,
-                answer=EndedSession,
+            group.post(
+                PATH + "/{session_id}/stop",
+                self.stop_session,
+                "End a session",
                 needs=Needs.NOTHING,
                 problems=(ProblemCode.SESSION_NOT_FOUND,),
             ),
         ]
 
-    async def list(self, call: Call[PageQuery, Nothing]) -> SessionList:
+    async def list_sessions(self, call: Call[PageQuery, Nothing]) -> SessionList:
         """Out of the ledger. With an organization, only its own."""
         query = call.params
         try:
@@ -86,7 +72,7 @@ class AdminSessions:
         census = await self._operators.census() if wanted.organization_id is None else None
         return session_list(SessionList, wanted, page, census)
 
-    async def stop(self, call: Call[SessionParams, Nothing]) -> EndedSession:
+    async def stop_session(self, call: Call[SessionParams, Nothing]) -> EndedSession:
         """Nothing is counted in it any more, and its recorder is closed within 2 seconds. One that
         has ended stays as it is."""
         try:

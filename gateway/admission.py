@@ -7,6 +7,7 @@ from itertools import chain
 import msgspec
 
 from gateway.identity import Identity, TokenRefused
+from gateway.pace import FRAMES_A_SECOND
 from meter.codes import CLOSE_OF_END, CloseCode, ErrorCode
 from meter.ledger.types import OpenRequest, OpenStatus, SessionKey
 from meter.messages import MessageError, Start
@@ -40,6 +41,11 @@ TAKEN_OVER = Refusal(
 )
 OVERLOADED = Refusal(
     ErrorCode.OVERLOADED, "too many connections here; try again soon", CloseCode.OVERLOADED
+)
+TOO_MANY_FRAMES = Refusal(
+    ErrorCode.OVERLOADED,
+    f"more than {FRAMES_A_SECOND} frames a second that bring nothing new",
+    CloseCode.OVERLOADED,
 )
 TOO_SLOW = Refusal(ErrorCode.TOO_SLOW, "this connection reads too slowly", CloseCode.TOO_SLOW)
 NO_START = Refusal(ErrorCode.NO_START, "no `start` came in time", CloseCode.NO_START)

@@ -17,6 +17,7 @@ from gateway.counter import Counter
 from gateway.health import Health
 from gateway.http.books import Store
 from gateway.http.table import Api
+from gateway.http.telling import Teller
 from gateway.http.tracking import MinuteTracker
 from gateway.jwks import RemoteKeys
 from gateway.metrics import Metrics
@@ -32,6 +33,7 @@ from gateway.tokens import Verifier
 from gateway.upgrade import upgrade_protocol
 from gateway.usage_socket import Dashboards
 from gateway.watchers import Watchers
+from gateway.webhooks import PaymentEvents, Webhooks
 from meter.ledger.driver import Ledger
 from meter.ledger.types import Storage
 from meter.messages import MAX_FRAME_BYTES
@@ -60,9 +62,16 @@ class Parts:
     operator_pages: OperatorPages
     operator_sockets: OperatorSockets
     api: Api
+    webhooks: Webhooks | None
 
 
-def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage, store: Store) -> Parts:
+def build_parts(
+    settings: GatewaySettings,
+    ledger: Ledger,
+    storage: Storage,
+    store: Store,
+    payment_events: PaymentEvents | None = None,
+) -> Parts:
     """Wire a gateway's parts together."""
     metrics = Metrics()
     counter = Counter(ledger, storage, metrics, settings.batch_seconds, settings.stop_wait_seconds)
@@ -108,7 +117,9 @@ def build_parts(settings: GatewaySettings, ledger: Ledger, storage: Storage, sto
             limit_checker,
             MinuteTracker(ledger, storage, opener),
             operators,
+            Teller(ledger, store),
         ),
+        webhooks=None if payment_events is None else Webhooks(payment_events, metrics),
     )
 
 
@@ -174,6 +185,7 @@ def build_app(parts: Parts) -> Starlette:
         parts.dashboards.route(),
         parts.operator_sockets.route(),
         *parts.api.routes(),
+        *([] if parts.webhooks is None else [parts.webhooks.route()]),
         *page_routes,
     ]
     return Starlette(

@@ -25,8 +25,14 @@ class Phase(Enum):
     OVER = auto()
 
 
+# For what each heartbeat and each reply asks: an enum's member costs several times a name.
+LIVE, STOPPING, OVER = Phase.LIVE, Phase.STOPPING, Phase.OVER
+
+
 class ClientSide:
     """Fills `outbox`, and nothing more once the close is in it."""
+
+    __slots__ = ("_bad_frames", "outbox", "phase")
 
     def __init__(self) -> None:
         self.outbox: list[Action] = []

@@ -8,19 +8,21 @@ with the number of messages. One session's trouble is never another's.
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.aftercare import Aftercare, Patient
 from gateway.alerter import Alerter
+from gateway.keepsakes import Keepsakes
 from gateway.metrics import Metrics
 from gateway.opener import Opener
 from gateway.recovery import RETRY_SECONDS, Recovery, Speaker, is_curable
-from gateway.session import LOOK_SECONDS, RecorderSession
-from gateway.tally import Keepsakes
+from gateway.roster import Roster
+from gateway.session import COUNTED, LOOK_SECONDS, RecorderSession
 from meter.codes import EndReason
+from meter.ledger.calls import Argument
 from meter.ledger.types import (
     AccountFigures,
     Counted,
@@ -36,6 +38,7 @@ from meter.ledger.types import (
     StorageUnavailable,
     StoredSession,
 )
+from meter.thresholds import Told
 from meter.usage import is_exhausted, is_limited
 
 logger = logging.getLogger(__name__)
@@ -43,7 +46,11 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 4096
 # Together below the ledger's connections, so that no call waits for one until it times out.
 OPENING_AT_ONCE = 12
+# So many may wait for their turn: a second or two, well within a client's patience.
+MOST_OPENING = 2000
 ENDING_AT_ONCE = 12
+# How often sessions are looked for that were not answered for long; and how often others' turn is.
+LOOK_TICK_SECONDS = 0.2
 SESSION_TICK_SECONDS = 0.5
 
 
@@ -54,6 +61,8 @@ class LedgerCalls(Protocol):
 
     async def count(self, items: list[CountItem]) -> list[Counted]: ...
 
+    async def recall(self, keys: Sequence[SessionKey]) -> list[SessionState | None]: ...
+
     async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None: ...
 
     async def note_told(self, told: list[tuple[SessionKey, str]]) -> None: ...
@@ -61,6 +70,10 @@ class LedgerCalls(Protocol):
     async def seed_account(self, figures: AccountFigures) -> int: ...
 
     async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool: ...
+
+    async def survey(
+        self, function: str, partitions: Sequence[int], arguments: Sequence[Argument]
+    ) -> list[Any]: ...
 
 
 class Counter:
@@ -84,10 +97,11 @@ class Counter:
         self._queue: dict[Speaker, None] = {}
         self._told: dict[RecorderSession, None] = {}
         self._spread_at: dict[str, float] = {}
-        self._speakers: dict[str, Speaker] = {}
-        self._keepsakes = Keepsakes()
+        self._roster = Roster()
+        self._keepsakes = Keepsakes(ledger, self._opener, self.aftercare)
         self._tasks: set[asyncio.Task[None]] = set()
         self._flushing = asyncio.Lock()
+        self._opening = 0
         self._open_slots = asyncio.Semaphore(OPENING_AT_ONCE)
         self._end_slots = asyncio.Semaphore(ENDING_AT_ONCE)
         self.recovery = Recovery(self._opener, self.spawn, self._recovered)
@@ -96,8 +110,7 @@ class Counter:
 
     def queue(self, speaker: Speaker) -> None:
         """Count what this session has heard with the next batch."""
-        if speaker not in self.recovery:
-            self._queue[speaker] = None
+        self._queue[speaker] = None
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run something in the background, held until it is done."""
@@ -118,7 +131,19 @@ class Counter:
             self.forget(speaker)
 
     async def open(self, speaker: Speaker, request: OpenRequest) -> None:
-        """Open a session for a connection, and let it speak for the session from then on."""
+        """Open a session for a connection, and let it speak for the session from then on. Where too
+        many wait for that, the client is sent away, and comes back a little later."""
+        if self._opening >= MOST_OPENING:
+            speaker.session.overloaded()
+            speaker.perform()
+            return
+        self._opening += 1
+        try:
+            await self._open(speaker, request)
+        finally:
+            self._opening -= 1
+
+    async def _open(self, speaker: Speaker, request: OpenRequest) -> None:
         session, session_id = speaker.session, request.key.session_id
         # One at a time for a session: who opened it last is who speaks for it, here as there.
         async with self._opener.turn(session_id), self._open_slots:
@@ -143,15 +168,15 @@ class Counter:
         speaker.perform()
 
     def _known_state(self, session_id: str) -> SessionState | None:
-        speaker = self._speakers.get(session_id)
+        speaker = self._roster.find(session_id)
         return speaker.session.state if speaker is not None else None
 
     def _take_over(self, speaker: Speaker, session_id: str) -> None:
-        before = self._speakers.get(session_id)
+        before = self._roster.find(session_id)
         if before is not None and before.session.owner > speaker.session.owner:
             speaker.session.superseded()  # its client gave it up before its turn came
             return
-        self._speakers[session_id] = speaker
+        self._roster.enter(session_id, speaker)
         kept = self._keepsakes.give(session_id)
         if kept is not None:
             speaker.session.inherit(kept)
@@ -193,26 +218,28 @@ class Counter:
         session = speaker.session
         if session.state is None or session.unfinished:
             return
-        session_id = session.key.session_id
-        if self._speakers.get(session_id) is speaker:
-            del self._speakers[session_id]
-            self._keepsakes.keep(session_id, session.tally, time.monotonic())
+        left = self._roster.leave(session.key.session_id, speaker)
+        if left and session.request is not None:
+            now = time.monotonic()
+            self._keepsakes.keep(session.request, session.state, session.tally, now)
 
     def undurable_seconds(self) -> int:
         """How many counted seconds are kept here, as Postgres isn't known to have them."""
-        return self.aftercare.seconds() + sum(
-            len(speaker.session.tally.undurable) for speaker in self._speakers.values()
+        return (
+            self.aftercare.seconds()
+            + self._keepsakes.seconds()
+            + sum(len(speaker.session.tally.undurable) for speaker in self.speakers())
         )
 
     def speakers(self) -> list[Speaker]:
         """All connections that speak for a session."""
-        return list(self._speakers.values())
+        return self._roster.speakers()
 
     # The loop ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Count for ever."""
-        ticked = time.monotonic()
+        looked = ticked = time.monotonic()
         while True:
             await asyncio.sleep(self._tick_seconds)
             try:
@@ -223,18 +250,17 @@ class Counter:
             now = time.monotonic()
             if self.aftercare.is_due(now):
                 self.spawn(self.aftercare.look(now))
+            if self._keepsakes.is_due(now):
+                self.spawn(self._keepsakes.look(now))
+            if now - looked >= LOOK_TICK_SECONDS:
+                looked = now
+                self._roster.tick_silent(now)
             if now - ticked >= SESSION_TICK_SECONDS:
                 ticked = now
                 self._tick(now)
 
     def _tick(self, now: float) -> None:
-        for speaker in self.speakers():
-            try:
-                speaker.session.tick(now)
-                if speaker.session.outbox:
-                    speaker.perform()
-            except Exception:
-                logger.exception("a session's tick failed")
+        self._roster.tick(now)
         self._keepsakes.prune(now)
         for organization_id, at in list(self._spread_at.items()):
             if now - at >= LOOK_SECONDS:
@@ -245,13 +271,15 @@ class Counter:
         async with self._flushing:  # a session's seconds are in flight once at a time
             full = True
             while full and (batch := list(islice(self._queue, MAX_BATCH))):
+                full = len(batch) == MAX_BATCH
                 for speaker in batch:
                     del self._queue[speaker]
-                if not await self._count(batch):
-                    return False
-                # What came during the round trip waits for the next tick: a call costs more than
+                if self.recovery:  # they are queued again once they have recovered
+                    batch = [each for each in batch if each not in self.recovery]
+                # What comes during the round trip waits for the next tick: a call costs more than
                 # the seconds in it.
-                full = len(batch) == MAX_BATCH
+                if batch and not await self._count(batch):
+                    return False
         return True
 
     async def settle(self, timeout_seconds: float) -> None:
@@ -315,24 +343,37 @@ class Counter:
 
     def _answer(self, speaker: Speaker, reply: Counted, now: float) -> None:
         session = speaker.session
-        if reply.status is CountStatus.COUNTED or not is_curable(speaker, reply):
+        if reply.status is COUNTED:
             told = session.tally.told
             session.counted(reply, now)
-            if session.tally.told is not told and session.tally.told.thresholds:
-                self._told[session] = None
-            if reply.standing is not None and is_limited(reply.standing):
-                self._alert(session, reply.standing)
-                if is_exhausted(reply.standing):
-                    self._spread(session.key.organization_id, now)
+            self._roster.answered(session.key.session_id, speaker)
+            assert reply.standing is not None
+            if is_limited(reply.standing):
+                self._weigh(session, reply.standing, told, now)
         else:
-            session.not_counted()
-            self.recovery.cure(speaker, reply.status)
+            self._answer_uncounted(speaker, reply, now)
         if session.outbox:
             speaker.perform()
-        if reply.status is CountStatus.ENDED and not is_curable(speaker, reply):
-            self._look_after(session, EndReason(reply.end_reason))
         if not speaker.connected:
             self.forget(speaker)
+
+    def _answer_uncounted(self, speaker: Speaker, reply: Counted, now: float) -> None:
+        session = speaker.session
+        if is_curable(speaker, reply):
+            session.not_counted()
+            self.recovery.cure(speaker, reply.status)
+            return
+        session.counted(reply, now)
+        if reply.status is CountStatus.ENDED:
+            self._look_after(session, EndReason(reply.end_reason))
+
+    def _weigh(self, session: RecorderSession, standing: Standing, told: Told, now: float) -> None:
+        """What an account's limits ask for besides what its session was told."""
+        if session.tally.told is not told and session.tally.told.thresholds:
+            self._told[session] = None
+        self._alert(session, standing)
+        if is_exhausted(standing):
+            self._spread(session.key.organization_id, now)
 
     def _spread(self, organization_id: str, now: float) -> None:
         """An account is at its limit: its other sessions here look now, and not with their next

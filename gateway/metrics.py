@@ -1,5 +1,7 @@
 """The gateway's metrics (Prometheus). Names carry their units."""
 
+import asyncio
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -38,6 +40,15 @@ class Metrics:
         self.closes = Counter(
             "meter_closes", "Connections closed by the gateway.", ["code"], registry=self.registry
         )
+        self.webhooks = Counter(
+            "meter_webhooks",
+            "Events of the payment provider, by what became of them.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.tasks = Gauge(
+            "meter_tasks", "Tasks of the event loop: work under way.", registry=self.registry
+        )
         self._batch_seconds = Histogram(
             "meter_count_batch_seconds",
             "Round trip of a batch to the ledger.",
@@ -52,5 +63,6 @@ class Metrics:
         self._batch_seconds.observe(round_trip_seconds)
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """In Prometheus' text format. To be called in the event loop."""
+        self.tasks.set(len(asyncio.all_tasks()))
         return generate_latest(self.registry)

@@ -33,6 +33,7 @@ class ProblemCode(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     INVALID_BODY = "invalid_body"
+    SIGNATURE_REFUSED = "signature_refused"
     INVALID_VALUE = "invalid_value"
     TOO_MANY_REQUESTS = "too_many_requests"
     INTERNAL_ERROR = "internal_error"
@@ -60,6 +61,7 @@ STATUS_OF: dict[ProblemCode, HTTPStatus] = {
     ProblemCode.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ProblemCode.UNSUPPORTED_MEDIA_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     ProblemCode.INVALID_BODY: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ProblemCode.SIGNATURE_REFUSED: HTTPStatus.BAD_REQUEST,
     ProblemCode.INVALID_VALUE: HTTPStatus.UNPROCESSABLE_ENTITY,
     ProblemCode.TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS,
     ProblemCode.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,

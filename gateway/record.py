@@ -8,7 +8,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,14 +25,21 @@ from picows import (
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its stubs
 
 from gateway import actions
+from gateway.actions import QUEUE, Close, Send
 from gateway.counter import Counter
 from gateway.identity import Identity, TokenRefused
 from gateway.metrics import Metrics
+from gateway.origins import may_connect
 from gateway.session import RecorderSession
 from gateway.tokens import KeysUnavailable, KeyUnknown, Verifier
 from meter.codes import SUBPROTOCOL
 from meter.ledger.types import Rules
-from meter.messages import MAX_FRAME_BYTES, Ack, encode
+from meter.messages import MAX_FRAME_BYTES, Ack, encoded
+
+# For what each frame asks: an enum's member costs several times a name.
+TEXT = WSMsgType.TEXT
+
+OUTGOING = (Send, Close)
 
 # More than this waiting for one reader, and it isn't one.
 MAX_OUTGOING = 64
@@ -50,6 +56,9 @@ MAX_READ_BYTES = 4 * MAX_FRAME_BYTES
 
 # The answer to a `refresh`; its session goes on with the token that it has.
 CANT_TELL = TokenRefused("the token can't be checked now; send it again later")
+
+# When this machine's monotonic clock was 0, by its own clock as it was when this process started.
+_STARTED_AT = time.time() - time.monotonic()
 
 # picows makes a child of a Logger for each connection; of an adapter it makes none.
 _log = logging.LoggerAdapter(logging.getLogger("gateway.picows"))
@@ -76,6 +85,7 @@ class Recorders:
     def __init__(self, context: RecordContext) -> None:
         self.context = context
         self.connections: set[RecorderConnection] = set()
+        self.starting: set[RecorderConnection] = set()  # those that have no session yet
 
     def protocol(self) -> WSProtocol:
         """A protocol for one upgraded connection."""
@@ -101,7 +111,11 @@ class Recorders:
         offered = ",".join(request.headers.getall("sec-websocket-protocol", ()))
         chosen = SUBPROTOCOL in [name.strip() for name in offered.split(",")]
         headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
-        connection = RecorderConnection(self, request.headers.getall("origin", []))
+        asked = request.headers
+        is_welcome = may_connect(
+            asked.getall("origin", ()), asked.getall("host", ()), self.context.allowed_origins
+        )
+        connection = RecorderConnection(self, is_welcome)
         return WSUpgradeResponseWithListener(
             WSUpgradeResponse.create_101_response(headers), connection
         )
@@ -109,8 +123,10 @@ class Recorders:
     def tick(self) -> None:
         """About once a second: connections that have no session yet, and so no other clock."""
         now = time.monotonic()
-        for connection in list(self.connections):
-            if connection.session.state is None:
+        for connection in list(self.starting):
+            if connection.session.state is not None:
+                self.starting.discard(connection)
+            else:
                 connection.session.tick(now)
                 connection.perform()
 
@@ -141,7 +157,22 @@ class Recorders:
 class RecorderConnection(WSListener):
     """One WebSocket and its session."""
 
-    def __init__(self, recorders: Recorders, origins: list[str]) -> None:
+    __slots__ = (
+        "_context",
+        "_in_text",
+        "_is_welcome",
+        "_outgoing",
+        "_parts",
+        "_paused",
+        "_proving",
+        "_recorders",
+        "_transport",
+        "_unproven",
+        "connected",
+        "session",
+    )
+
+    def __init__(self, recorders: Recorders, is_welcome: bool) -> None:
         context = recorders.context
         self.session = RecorderSession(
             context.times, context.rules, _next_owner(), time.monotonic()
@@ -149,14 +180,14 @@ class RecorderConnection(WSListener):
         self.connected = True
         self._recorders = recorders
         self._context = context
-        self._origins = origins
+        self._is_welcome = is_welcome
         self._transport: WSTransport | None = None
         self._parts = bytearray()
         self._in_text = False
         self._paused = False
         self._unproven: str | None = None
         self._proving = False
-        self._outgoing: deque[actions.Send | actions.Close] = deque()
+        self._outgoing: list[Send | Close] = []  # short, and mostly empty
 
     # What picows calls ------------------------------------------------------------------------
 
@@ -165,11 +196,11 @@ class RecorderConnection(WSListener):
         context, session = self._context, self.session
         self._transport = transport
         self._recorders.connections.add(self)
+        self._recorders.starting.add(self)
         context.metrics.connections.inc()
         if context.draining:
             session.drain(secrets.randbelow(MAX_RECONNECT_MS))
-        elif not all(origin in context.allowed_origins for origin in self._origins):
-            # Browsers send an origin, and it has to be allowed; other programs send none.
+        elif not self._is_welcome:
             session.forbidden("this origin may not record")
         elif len(self._recorders.connections) > context.max_connections:
             session.overloaded()
@@ -177,10 +208,10 @@ class RecorderConnection(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame came."""
-        if frame.msg_type == WSMsgType.TEXT and frame.fin:
+        if frame.msg_type is TEXT and frame.fin:
             self._in_text = False
             session = self.session
-            session.frame(frame.get_payload_as_bytes(), time.monotonic())
+            session.frame(frame.get_payload_as_bytes())
             if session.outbox:
                 self.perform()
         else:
@@ -192,6 +223,7 @@ class RecorderConnection(WSListener):
             return
         self.connected = False
         self._recorders.connections.discard(self)
+        self._recorders.starting.discard(self)
         self._context.metrics.connections.dec()
         self._outgoing.clear()
         self.session.disconnected()
@@ -206,7 +238,7 @@ class RecorderConnection(WSListener):
         """The peer has caught up."""
         self._paused = False
         while self._outgoing and not self._paused:
-            self._write(self._outgoing.popleft())
+            self._write(self._outgoing.pop(0))
 
     def _other_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
@@ -233,7 +265,7 @@ class RecorderConnection(WSListener):
             self.session.oversized_frame()
         elif frame.fin:
             self._in_text = False
-            self.session.frame(bytes(self._parts), time.monotonic())
+            self.session.frame(bytes(self._parts))
         self.perform()
 
     # What the gateway asks for ----------------------------------------------------------------
@@ -252,15 +284,14 @@ class RecorderConnection(WSListener):
 
     def perform(self) -> None:
         """Do what the session asks for."""
-        session, counter = self.session, self._context.counter
-        while session.outbox:
-            asked, session.outbox = session.outbox, []
+        session = self.session
+        while asked := session.outbox:
+            session.outbox = []
             for action in asked:
-                kind = type(action)
-                if kind is actions.Queue:
-                    counter.queue(self)
-                elif kind is actions.Send or kind is actions.Close:
-                    self._send(action)  # type: ignore[arg-type]
+                if action is QUEUE:
+                    self._context.counter.queue(self)
+                elif isinstance(action, OUTGOING):
+                    self._send(action)
                 else:
                     self._ask(action)
 
@@ -314,16 +345,16 @@ class RecorderConnection(WSListener):
         except (TokenRefused, KeysUnavailable) as error:
             return error
 
-    def _send(self, action: actions.Send | actions.Close) -> None:
+    def _send(self, action: Send | Close) -> None:
         if not self.connected:
             return
         outgoing = self._outgoing
         if not self._paused:
             self._write(action)
-        elif isinstance(action, actions.Close):
+        elif isinstance(action, Close):
             # Behind all that waits, and not waited for: a peer that doesn't read is cut off.
             while outgoing:
-                self._write(outgoing.popleft())
+                self._write(outgoing.pop(0))
             self._write(action)
         elif len(outgoing) >= MAX_OUTGOING:
             outgoing.clear()
@@ -333,12 +364,12 @@ class RecorderConnection(WSListener):
         else:
             outgoing.append(action)
 
-    def _write(self, action: actions.Send | actions.Close) -> None:
+    def _write(self, action: Send | Close) -> None:
         transport = self._transport
         if transport is None or transport.is_close_frame_sent:
             return
-        if isinstance(action, actions.Send):
-            transport.send(WSMsgType.TEXT, encode(action.message))
+        if isinstance(action, Send):
+            transport.send(TEXT, encoded(action.message))
             return
         self._context.metrics.closes.labels(str(int(action.code))).inc()
         transport.send_close(cast(WSCloseCode, int(action.code)), action.reason.encode())
@@ -346,16 +377,17 @@ class RecorderConnection(WSListener):
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, transport.disconnect, False)
 
 
-def _supersedes(new: actions.Send | actions.Close, old: actions.Send | actions.Close) -> bool:
+def _supersedes(new: Send | Close, old: Send | Close) -> bool:
     """An ack tells all that the one before it did."""
     return (
-        isinstance(new, actions.Send)
+        isinstance(new, Send)
         and isinstance(new.message, Ack)
-        and isinstance(old, actions.Send)
+        and isinstance(old, Send)
         and isinstance(old.message, Ack)
     )
 
 
 def _next_owner() -> int:
-    """Marks a connection. A later one has a greater mark, on whichever gateway; below 2**53."""
-    return int(time.time() * 1000) << 11 | secrets.randbits(11)
+    """Marks a connection. A later one has a greater mark, on whichever gateway; below 2**53. Here
+    that holds also when the machine's clock is set back."""
+    return int((_STARTED_AT + time.monotonic()) * 1000) << 11 | secrets.randbits(11)

@@ -6,101 +6,79 @@ any WebSocket implementation.
 """
 
 from gateway import admission
-from gateway.actions import QUEUE, Authenticate, End, Open, SessionTimes
-from gateway.client import ClientSide, Phase
-from gateway.identity import Identity, TokenRefused
+from gateway.actions import SessionTimes
+from gateway.client import LIVE, OVER, STOPPING, Phase
+from gateway.ending import Ending
+from gateway.pace import REFRESH_FRAMES, Pace
 from gateway.tally import Tally
 from meter import messages
-from meter.codes import CloseCode, EndReason, ErrorCode
+from meter.codes import EndReason, ErrorCode
 from meter.ledger.types import (
     Counted,
     CountStatus,
     Opened,
-    OpenRequest,
     OpenStatus,
     Rules,
-    SessionKey,
-    SessionState,
     Standing,
 )
 from meter.messages import MessageError
 from meter.seconds import Range
 from meter.thresholds import Told
-from meter.usage import is_exhausted, is_limited, usage_of, warning_of
+from meter.usage import is_exhausted, is_limited, next_warning_at, usage_of, warning_of
 
 # A session that says nothing asks for the account's standing this often, so that a stop or a new
 # limit reaches it within two seconds; one with a heartbeat a second learns of it anyway.
 LOOK_SECONDS = 1.2
 
-# An ack goes out with the first reply that comes so long before the longest time between acks;
-# if no reply comes for a while more, one is asked for.
-ACK_EARLY_SECONDS = 1.25
-ASK_EARLY_SECONDS = 0.75
+# An ack goes out with the first reply that comes so long before the longest time between acks:
+# the next reply may come as much later as a session waits for one, and a while for asking.
+ACK_EARLY_SECONDS = LOOK_SECONDS + 0.5
 
 # The server's clock is known to about this much; in doubt a second is too late.
 CLOCK_DOUBT_SECONDS = 2
 
+# For what each reply asks: an enum's member costs several times a name.
+COUNTED = CountStatus.COUNTED
 
-class RecorderSession(ClientSide):
+
+class RecorderSession(Ending):
     """One connection's session. After each call, a driver does what is in `outbox`."""
 
+    __slots__ = (
+        "_ack_due_seconds",
+        "_acked_at",
+        "_deadline",
+        "_deaf",
+        "_horizon",
+        "_longest_until",
+        "_pace",
+        "_rules",
+        "_server_offset",
+        "_standing",
+        "_warn_at",
+        "answered_at",
+    )
+
     def __init__(self, times: SessionTimes, rules: Rules, owner: int, now: float) -> None:
-        super().__init__()
-        self.identity: Identity | None = None
-        self.request: OpenRequest | None = None
-        self.claimed_origin: int | None = None
-        self.state: SessionState | None = None
-        self.tally = Tally()
-        self.owner = owner
-        self._times = times
+        super().__init__(times, owner)
+        self.answered_at = now  # when the ledger's last answer came
         self._rules = rules
         self._horizon = rules.max_session_seconds + rules.future_seconds
         self._ack_due_seconds = times.ack - ACK_EARLY_SECONDS
-        self._start: messages.Start | None = None
         self._deadline = now + times.start_timeout
-        self._token_deadline = float("inf")
-        self._queued = False
+        self._pace = Pace(now)
         self._deaf = False
-        self._end_asked = False
-        self._asked_at = now
         self._acked_at = float("-inf")
         self._longest_until = float("inf")
         self._standing: Standing | None = None
-        self._end_reason = EndReason.STOPPED
-        self._reconnect_after_ms = 0
+        self._warn_at = 0.0  # used seconds: below, as the limits are, there is no warning to give
         self._server_offset = 0.0
-
-    @property
-    def hearing(self) -> bool:
-        """Whether heartbeats are taken."""
-        return self.phase is Phase.LIVE or self.phase is Phase.STOPPING
-
-    @property
-    def opening(self) -> bool:
-        """Whether the client waits for its session to be opened."""
-        return self.phase is Phase.OPENING
-
-    @property
-    def key(self) -> SessionKey:
-        """Names the session, once it is opened."""
-        assert self.state is not None
-        return self.state.key
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether something is left to do once the connection is gone: to count, or to end."""
-        return self.tally.waiting or self.phase is Phase.ENDING
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing will come of it any more."""
-        return self.phase is Phase.OVER and not self.tally.waiting
 
     # What the client says ---------------------------------------------------------------------
 
-    def frame(self, data: str | bytes, now: float) -> None:
+    def frame(self, data: str | bytes) -> None:
         """A text frame came."""
-        if self.phase is Phase.OVER:
+        if self.phase is OVER:
             return
         try:
             message = messages.decode(data)
@@ -109,37 +87,24 @@ class RecorderSession(ClientSide):
             elif type(message) is messages.Start:
                 self._on_start(message)
             elif type(message) is messages.Refresh:
+                self._pace.others += REFRESH_FRAMES
                 self._on_refresh(message)
             else:
                 self._on_stop()
         except MessageError as error:
             self._bad_frame(error)
 
-    def _on_start(self, message: messages.Start) -> None:
-        if self.phase is not Phase.WAITING:
-            raise MessageError(ErrorCode.ALREADY_STARTED, "this connection has its session")
-        self._start = admission.checked(message)
-        self.phase = Phase.OPENING
-        self.outbox.append(Authenticate(message.token))
-
-    def _on_refresh(self, message: messages.Refresh) -> None:
-        self._require_started()
-        self.outbox.append(Authenticate(message.token))
-
     def _on_stop(self) -> None:
         self._require_started()
         # A heartbeat before it that wasn't heard would be lost: the client brings both again.
         if self.phase is not Phase.ENDING and not self._deaf:
-            self._end(self._end_reason if self.phase is Phase.STOPPING else EndReason.STOPPED)
-
-    def _require_started(self) -> None:
-        if self.state is None:
-            raise MessageError(ErrorCode.NOT_STARTED, "`start` comes first")
+            self._end(self._end_reason if self.phase is STOPPING else EndReason.STOPPED)
 
     def _heartbeat(self, message: messages.Heartbeat) -> None:
-        if not (self.phase is Phase.LIVE or self.phase is Phase.STOPPING):
+        if not (self.phase is LIVE or self.phase is STOPPING):
             self._require_started()
             self._deaf = True  # after `stop`, or while draining: the client will bring it again
+            self._pace.others += 1
             return
         bounds = message.bounds()
         if bounds is None:
@@ -166,33 +131,6 @@ class RecorderSession(ClientSide):
 
     # What the driver answers ------------------------------------------------------------------
 
-    def authenticated(self, identity: Identity, now: float) -> None:
-        """The token of `start` or `refresh` is good."""
-        if self.phase is Phase.OVER:
-            return
-        if self._start is not None:
-            start, self._start = self._start, None  # the token isn't kept
-            if "record" not in identity.scopes:
-                self._fail(admission.SCOPE_MISSING)
-                return
-            self.request = admission.open_request(start, identity, self.owner)
-            self.claimed_origin = start.origin if isinstance(start.origin, int) else None
-            self.outbox.append(Open(self.request))
-        elif "record" not in identity.scopes or not identity.is_same_user(self.identity):
-            self._error(ErrorCode.NOT_ALLOWED, "the token is of another user or scope")
-            return
-        self.identity = identity
-        self._token_deadline = now + identity.expires_in + self._times.token_grace
-
-    def refused(self, error: TokenRefused) -> None:
-        """The token of `start` or `refresh` isn't good."""
-        refusal = admission.token_refused(error)
-        if self._start is not None:
-            self._start = None
-            self._fail(refusal)
-        else:
-            self._error(refusal.code, refusal.detail)
-
     def opened(self, answer: Opened, now: float) -> None:
         """The ledger's answer to `Open`."""
         if self.phase is not Phase.OPENING:
@@ -205,8 +143,8 @@ class RecorderSession(ClientSide):
         self._server_offset = answer.server_time - now
         self._heed(answer.standing)
         self.tally.told = Told.parse(answer.told)
-        self._asked_at = now
-        self.phase = Phase.LIVE
+        self.answered_at = now
+        self.phase = LIVE
         self._send(
             messages.Started(
                 session_id=state.key.session_id,
@@ -221,11 +159,6 @@ class RecorderSession(ClientSide):
         )
         self._check_bounds(state.highest, now)
 
-    def unavailable(self) -> None:
-        """The session could not be opened now."""
-        if self.phase is Phase.OPENING:
-            self._fail(admission.UNAVAILABLE)
-
     # Counting ---------------------------------------------------------------------------------
 
     def take(self) -> tuple[Range, ...]:
@@ -235,7 +168,7 @@ class RecorderSession(ClientSide):
 
     def look(self) -> None:
         """Ask for the account's standing now, as it may have changed for all its sessions."""
-        if self.phase is Phase.LIVE:
+        if self.phase is LIVE:
             self._queue()
 
     def not_counted(self) -> None:
@@ -246,24 +179,26 @@ class RecorderSession(ClientSide):
     def inherit(self, other: Tally) -> None:
         """Take over what another connection of this session has heard and not seen durable."""
         self.tally.inherit(other)
+        self._warn_at = 0.0  # it has another's warnings now
         if self.tally.waiting:
             self._queue()
 
     def counted(self, reply: Counted, now: float) -> None:
         """The ledger's answer for what was taken. Unless it says `COUNTED`, this is the end."""
-        if reply.status is not CountStatus.COUNTED:
+        if reply.status is not COUNTED:
             self._ended_elsewhere(reply)
             return
-        assert reply.standing is not None
-        limits_changed = self._heed(reply.standing)
-        self._asked_at = now
+        standing = reply.standing
+        assert standing is not None
+        limits_changed = self._heed(standing)
+        self.answered_at = now
         tally = self.tally
         asked = tally.counted(reply, self._earliest(now) if reply.too_late else 0)
-        if reply.in_future or reply.too_late:
-            self._out_of_bounds(reply)
-        if tally.pending:
+        if asked != reply.new:
+            self._say_refused(reply)
+        if tally.pending.mask:
             self._queue()
-        if self.phase is Phase.OVER:
+        if self.phase is OVER or (tally.heartbeats >= self._pace.look_at and self._floods(now)):
             return
         if reply.owner > self.owner:  # an older one may be opened late, after its client gave it up
             self.superseded()
@@ -274,12 +209,17 @@ class RecorderSession(ClientSide):
         tally.durable_through = durable
         if news or now - self._acked_at >= self._ack_due_seconds:
             self._ack(through, now)
-        if self.phase is Phase.LIVE:
-            if is_limited(reply.standing):
-                self._warn(reply.standing)
-            self._check_bounds(reply.highest, now, reply.over_duration > 0)
+        if self.phase is LIVE:
+            self._weigh(standing, reply, now)
         else:
             self._settle_phase()
+
+    def _weigh(self, standing: Standing, reply: Counted, now: float) -> None:
+        if is_limited(standing):
+            self._warn(standing)
+            self._check_bounds(reply.highest, now, reply.over_duration > 0)
+        elif reply.over_duration or now >= self._longest_until:
+            self._stop(EndReason.MAX_DURATION, reply.highest, now)
 
     def _heed(self, standing: Standing) -> bool:
         """How the account stands now; whether its limits or its plan have changed."""
@@ -288,10 +228,14 @@ class RecorderSession(ClientSide):
             assert self.state is not None
             longest = standing.terms.longest(self._rules.max_session_seconds)
             self._longest_until = self.state.origin + longest - self._server_offset
-            return True
-        return standing.limit != before.limit or standing.member_limit != before.member_limit
+        elif standing.limit == before.limit and standing.member_limit == before.member_limit:
+            if standing.period != before.period:
+                self._warn_at = 0.0
+            return False
+        self._warn_at = 0.0
+        return True
 
-    def _out_of_bounds(self, reply: Counted) -> None:
+    def _say_refused(self, reply: Counted) -> None:
         if reply.in_future:
             self._refused(ErrorCode.SECOND_IN_FUTURE)
         if reply.too_late:
@@ -318,6 +262,9 @@ class RecorderSession(ClientSide):
 
     def _warn(self, standing: Standing) -> None:
         """Say which threshold the account has passed, unless it was said in this period."""
+        if standing.used < self._warn_at:
+            return
+        self._warn_at = next_warning_at(standing)
         warning, self.tally.told = warning_of(standing, self.tally.told)
         if warning is not None:
             self._send(warning)
@@ -331,7 +278,7 @@ class RecorderSession(ClientSide):
     def _stop(self, reason: EndReason, last_second: int, now: float) -> None:
         assert self._standing is not None
         grace_seconds = self._standing.terms.grace(self._times.stop_grace)
-        self.phase = Phase.STOPPING
+        self.phase = STOPPING
         self._end_reason = reason
         self._deadline = now + grace_seconds
         self._send(messages.StopNotice(reason.value, last_second, grace_seconds))
@@ -339,92 +286,24 @@ class RecorderSession(ClientSide):
     # Time -------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """About twice a second."""
-        if self.phase is Phase.LIVE or self.phase is Phase.STOPPING:
-            if (
-                now - self._asked_at >= LOOK_SECONDS
-                or now - self._acked_at >= self._times.ack - ASK_EARLY_SECONDS
-            ):
+        """Now and then: as soon as the ledger's last answer is `LOOK_SECONDS` old; twice a second
+        while it isn't live; and every few seconds in any case."""
+        self._floods(now)
+        if self.phase is LIVE or self.phase is STOPPING:
+            if now - self.answered_at >= LOOK_SECONDS:
                 self._queue()  # a sign of life, answered with the account's present standing
             if now >= self._token_deadline:
                 self._fail(admission.TOKEN_EXPIRED)
-            elif self.phase is Phase.STOPPING and now >= self._deadline:
+            elif self.phase is STOPPING and now >= self._deadline:
                 self._end(self._end_reason)
         elif self.phase is Phase.WAITING and now >= self._deadline:
             self._fail(admission.NO_START)
 
-    # Ends -------------------------------------------------------------------------------------
-
-    def drain(self, reconnect_after_ms: int) -> None:
-        """The gateway goes away: let go of the connection once all that was heard is counted; at
-        once when told so again."""
-        self._reconnect_after_ms = reconnect_after_ms
-        if self.phase in (Phase.WAITING, Phase.OPENING, Phase.DRAINING):
-            self._send_away()
-        elif self.hearing:
-            self.phase = Phase.DRAINING
-            self._settle_phase()
-
-    def not_reopened(self, status: OpenStatus) -> None:
-        """The ledger had lost or ended the session, and doesn't take it back."""
-        self.tally.drop_pending()
-        self._fail(admission.not_opened(status))
-
-    def ended(self, state: SessionState | None) -> None:
-        """The ledger's answer to `End`; None when it is away or had lost the session."""
-        if self.phase is not Phase.ENDING:
-            return
-        if state is None:  # the count puts it back with all it lost, and the end is asked for again
-            self._end_asked = False
-            self._queue()
-        else:
-            self._stopped(state.seconds)
-
-    def _stopped(self, seconds: int) -> None:
-        self._send(messages.Stopped(self._end_reason.value, seconds))
-        if self._end_reason is EndReason.LIMIT_REACHED:
-            self._close(CloseCode.LIMIT_REACHED, "limit reached")
-        else:
-            self._close(CloseCode.NORMAL, self._end_reason.value)
-
-    def disconnected(self) -> None:
-        """The connection is gone. What was heard is still to be counted, what was to end ends."""
-        self._start = None
-        if self.phase is not Phase.ENDING:
-            self.phase = Phase.OVER
-
-    def _end(self, reason: EndReason) -> None:
-        """Ask once more before the end, when nothing can be counted again any more."""
-        self._end_reason = reason
-        self.phase = Phase.ENDING
-        self._queue()
-
-    def _settle_phase(self) -> None:
-        if self.tally.waiting:
-            return
-        if self.phase is Phase.DRAINING:
-            self._send_away()
-        elif self.phase is Phase.ENDING and not self._queued and not self._end_asked:
-            self._end_asked = True
-            self.outbox.append(End(self._end_reason))
-
-    def _send_away(self) -> None:
-        self._send(messages.Drain(self._reconnect_after_ms))
-        self._close(CloseCode.DRAINING, "draining")
-
-    def _ended_elsewhere(self, reply: Counted) -> None:
-        self.tally.drop_pending()
-        if self._end_asked:
-            return  # by ourselves; its answer follows
-        if self.phase is Phase.ENDING and reply.end_reason == self._end_reason:
-            self._stopped(reply.seconds)  # by ourselves; its answer was cut off
-            return
-        if reply.end_reason == EndReason.ADMIN:
-            self._send(messages.StopNotice(reply.end_reason, reply.highest, 0))
-        self._send(messages.Stopped(reply.end_reason, reply.seconds))
-        self._close(admission.close_after(reply.end_reason), reply.end_reason)
-
-    def _queue(self) -> None:
-        if not self._queued and self.state is not None:
-            self._queued = True
-            self.outbox.append(QUEUE)
+    def _floods(self, now: float) -> bool:
+        """Whether too many frames come that bring nothing new: that ends the connection."""
+        tally = self.tally
+        seconds = tally.seconds + len(tally.pending)
+        floods = not self._pace.allows(tally.heartbeats, seconds, now)
+        if floods and self.phase is not OVER:
+            self._fail(admission.TOO_MANY_FRAMES)
+        return floods

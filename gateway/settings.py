@@ -71,6 +71,11 @@ class GatewaySettings(BaseSettings):
         default=86_400, alias="METER_MAX_SESSION_SECONDS", gt=0, le=86_400
     )
 
+    # Stripe's events are taken when it is given.
+    stripe_webhook_secret: SecretStr | None = Field(
+        default=None, alias="METER_STRIPE_WEBHOOK_SECRET", min_length=16
+    )
+
     @field_validator("jwks_url")
     @classmethod
     def _one_source_of_keys(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:

@@ -1,5 +1,6 @@
 """Verifies JSON Web Tokens (RFC 7519). Tokens and secrets never reach a log or a message."""
 
+import time
 from typing import Any
 
 import jwt
@@ -7,6 +8,7 @@ import jwt
 from gateway.claims import ClaimNames, identity_of
 from gateway.identity import Identity, TokenRefused
 from gateway.jwks import KeysUnavailable, RemoteKeys
+from gateway.proven import Proof, ProvenTokens
 
 __all__ = ["KeyUnknown", "KeysUnavailable", "Verifier"]
 
@@ -52,6 +54,7 @@ class Verifier:
         self._issuer = issuer
         self._audience = audience
         self._claims = claims or ClaimNames()
+        self._proven = ProvenTokens()
 
     @property
     def remote_keys(self) -> RemoteKeys | None:
@@ -86,21 +89,36 @@ class Verifier:
         return self.verify(token)
 
     def _verified(self, token: str) -> Identity:
+        proof = self._proven.find(token)
+        if proof is not None and self._holds(proof) and (known := proof.identity_now()) is not None:
+            return known
         header = jwt.get_unverified_header(token)
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
-            known = ", ".join(self._algorithms)
-            raise TokenRefused(f"the token's algorithm is not one of {known}")
+            known_algorithms = ", ".join(self._algorithms)
+            raise TokenRefused(f"the token's algorithm is not one of {known_algorithms}")
+        key = self._key(header, algorithm)
         claims = jwt.decode(
             token,
-            self._key(header, algorithm),
+            key,
             algorithms=[algorithm],
             issuer=self._issuer,
             audience=self._audience,
             leeway=CLOCK_SKEW_SECONDS,
             options={"require": ["exp"], "verify_aud": self._audience is not None},
         )
-        return identity_of(claims, self._claims)
+        identity = identity_of(claims, self._claims)
+        name = None if isinstance(self._keys, str) else (header["kid"], algorithm)
+        self._proven.keep(
+            token, Proof(identity, time.time() + identity.expires_in, key if name else None, name)
+        )
+        return identity
+
+    def _holds(self, proof: Proof) -> bool:
+        """Whether the key that proved it is still one: any fetch of the keys makes all anew."""
+        if isinstance(self._keys, str):
+            return True
+        return proof.key_name is not None and self._keys.find(*proof.key_name) is proof.key
 
     def _key(self, header: dict[str, Any], algorithm: str) -> Any:
         if isinstance(self._keys, str):

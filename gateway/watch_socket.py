@@ -21,6 +21,7 @@ from gateway import admission
 from gateway.admission import Refusal
 from gateway.client import MAX_BAD_FRAMES
 from gateway.identity import Identity, TokenRefused
+from gateway.origins import may_connect
 from gateway.record import CANT_TELL, CLOSE_SECONDS, MAX_RECONNECT_MS, RecordContext
 from gateway.tokens import KeysUnavailable
 from meter import messages
@@ -137,13 +138,12 @@ class WatchSocket(ABC):
             await self._close(ending)
 
     def _admit(self) -> None:
-        context = self._context
+        context, headers = self._context, self._socket.headers
         if context.draining:
             self.drain()
-        elif not all(
-            origin in context.allowed_origins for origin in self._socket.headers.getlist("origin")
+        elif not may_connect(
+            headers.getlist("origin"), headers.getlist("host"), context.allowed_origins
         ):
-            # Browsers send an origin, and it has to be allowed; other programs send none.
             self._fail(FOREIGN_ORIGIN)
         elif len(self._sockets.connections) > context.max_connections:
             self._fail(admission.OVERLOADED)

@@ -8,7 +8,7 @@ from meter.ledger.types import Standing
 from meter.limits import UNLIMITED
 from meter.periods import Period
 from meter.terms import Terms
-from meter.thresholds import Alert, marks
+from meter.thresholds import Alert, marks, next_mark
 
 MAX_ACCOUNTS = 200_000
 
@@ -74,7 +74,7 @@ class AlertBook:
             standing.period,
             limit,
             standing.terms,
-            next((mark.used for mark in thresholds if mark.used > used), float("inf")),
+            next_mark(used, limit, standing.terms.thresholds),
         )
         for mark in thresholds:
             if known <= mark.used <= used:

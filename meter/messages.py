@@ -82,7 +82,9 @@ _tag_decoder = msgspec.json.Decoder(_Tagged)
 
 def decode(frame: str | bytes) -> ClientMessage:
     """Parse a client's frame. Raises `MessageError`; its text never repeats the frame."""
-    if len(frame) > MAX_FRAME_BYTES or _byte_length(frame) > MAX_FRAME_BYTES:
+    if len(frame) > MAX_FRAME_BYTES or (
+        not isinstance(frame, bytes) and _byte_length(frame) > MAX_FRAME_BYTES
+    ):
         raise MessageError(ErrorCode.BAD_MESSAGE, f"a frame holds at most {MAX_FRAME_BYTES} bytes")
     try:
         return _decoder.decode(frame)
@@ -90,10 +92,8 @@ def decode(frame: str | bytes) -> ClientMessage:
         raise explain(frame, error, _TYPES) from None
 
 
-def _byte_length(frame: str | bytes) -> int:
-    if isinstance(frame, bytes) or frame.isascii():
-        return len(frame)
-    return len(frame.encode(errors="surrogatepass"))
+def _byte_length(frame: str) -> int:
+    return len(frame) if frame.isascii() else len(frame.encode(errors="surrogatepass"))
 
 
 def explain(frame: str | bytes, error: Exception, types: frozenset[str]) -> MessageError:
@@ -189,6 +189,11 @@ ServerMessage = Started | Ack | Warning | StopNotice | Stopped | Drain | Error
 _encoder = msgspec.json.Encoder()
 
 
+def encoded(message: ServerMessage) -> bytes:
+    """One text frame's payload."""
+    return _encoder.encode(message)
+
+
 def encode(message: ServerMessage) -> str:
     """One text frame."""
-    return _encoder.encode(message).decode()
+    return encoded(message).decode()

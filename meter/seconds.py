@@ -57,66 +57,66 @@ class SecondSet:
     """Seconds of one session, as a mask that starts at a floor, so that it stays small while a
     session goes on: the seconds waiting for the ledger, or those that are not durable yet."""
 
-    __slots__ = ("_floor", "_mask")
+    __slots__ = ("_floor", "mask")
 
     def __init__(self) -> None:
         self._floor = 0
-        self._mask = 0
+        self.mask = 0  # from the floor on; to be read, to ask cheaply whether there are any
 
     def __bool__(self) -> bool:
-        return self._mask != 0
+        return self.mask != 0
 
     def __len__(self) -> int:
-        return self._mask.bit_count()
+        return self.mask.bit_count()
 
     def add(self, first: int, last: int) -> None:
         """Add the seconds from `first` to `last`, inclusive."""
-        if not self._mask:
+        run = (1 << (last - first + 1)) - 1
+        if not self.mask:
+            self._floor, self.mask = first, run
+            return
+        if first < self._floor:
+            self.mask <<= self._floor - first
             self._floor = first
-        elif first < self._floor:
-            self._mask <<= self._floor - first
-            self._floor = first
-        self._mask |= mask_of(first - self._floor, last - self._floor)
+        self.mask |= run << (first - self._floor)
 
     def take(self, most: int) -> tuple[Range, ...]:
         """Remove the lowest seconds, as `most` ascending inclusive ranges at the most."""
-        ranges = self.ranges(most)
-        if len(ranges) < most:
-            self._mask = 0
-        else:
-            self.discard_through(ranges[-1][1])
+        mask = self.mask
+        if mask & (mask + 1) == 0:  # one run from the floor on, or nothing: a live session's usual
+            self.mask = 0
+            return ((self._floor, self._floor + mask.bit_length() - 1),) if mask else ()
+        ranges = tuple(islice(ranges_of(mask, self._floor), most))
+        self.discard_through(ranges[-1][1])
         return ranges
 
     def clear(self) -> None:
         """Remove all."""
-        self._mask = 0
+        self.mask = 0
 
     def merge(self, other: "SecondSet") -> None:
         """Add all of `other`."""
-        if not self._mask:
-            self._floor, self._mask = other._floor, other._mask
-        elif other._mask:
+        if not self.mask:
+            self._floor, self.mask = other._floor, other.mask
+        elif other.mask:
             floor = min(self._floor, other._floor)
-            self._mask = self._mask << self._floor - floor | other._mask << other._floor - floor
+            self.mask = self.mask << self._floor - floor | other.mask << other._floor - floor
             self._floor = floor
 
     def discard_through(self, last: int) -> None:
         """Remove the seconds up to `last`, inclusive."""
         if last >= self._floor:
-            self._mask >>= last + 1 - self._floor
+            self.mask >>= last + 1 - self._floor
             self._floor = last + 1
 
     def lowest(self) -> int:
         """The lowest second of a set that isn't empty."""
-        return self._floor + (self._mask & -self._mask).bit_length() - 1
+        return self._floor + (self.mask & -self.mask).bit_length() - 1
 
     def highest(self) -> int:
         """The highest second; -1 of an empty set."""
-        return self._floor + self._mask.bit_length() - 1 if self._mask else -1
+        return self._floor + self.mask.bit_length() - 1 if self.mask else -1
 
-    def ranges(self, most: int | None = None) -> tuple[Range, ...]:
-        """Ascending inclusive ranges; the lowest `most` of them."""
-        mask = self._mask
-        if mask & (mask + 1) == 0:  # one run from the floor on, or nothing: a live session's usual
-            return ((self._floor, self._floor + mask.bit_length() - 1),) if mask else ()
-        return tuple(islice(ranges_of(mask, self._floor), most))
+    def ranges(self) -> tuple[Range, ...]:
+        """Ascending inclusive ranges."""
+        return tuple(ranges_of(self.mask, self._floor))

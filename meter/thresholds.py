@@ -104,6 +104,11 @@ def passed(used: int, limit: int, thresholds: Thresholds) -> Thresholds:
     return tuple(mark.threshold for mark in marks(limit, thresholds) if mark.used <= used)
 
 
+def next_mark(used: int, limit: int, thresholds: Thresholds) -> float:
+    """The used seconds from which on one more threshold is passed than now; infinite without."""
+    return next((mark.used for mark in marks(limit, thresholds) if mark.used > used), float("inf"))
+
+
 def present(used: int, limit: int, thresholds: Thresholds) -> Threshold | None:
     """The most advanced threshold passed now: what a session that joins late is told."""
     return (None, *passed(used, limit, thresholds))[-1]

@@ -6,7 +6,7 @@ limit, and past it, where a plan bills them, seconds of overage.
 
 from meter.ledger.types import UNLIMITED, Standing
 from meter.messages import Usage, Warning
-from meter.thresholds import Told, tell
+from meter.thresholds import Told, next_mark, tell
 
 
 def is_exhausted(standing: Standing) -> bool:
@@ -55,6 +55,14 @@ def warning_of(standing: Standing, told: Told) -> tuple[Warning | None, Told]:
     if threshold is None:
         return None, told
     return Warning(threshold.kind.value, threshold.value, usage_of(standing)), told
+
+
+def next_warning_at(standing: Standing) -> float:
+    """Seconds used by the organization below which, as its limits are, no threshold is passed that
+    isn't passed now; 0 where a member's limit may bind, and so a member's seconds count."""
+    if standing.member_limit != UNLIMITED or standing.limit == UNLIMITED:
+        return 0.0
+    return next_mark(standing.used, standing.limit, standing.terms.thresholds)
 
 
 def _binding(standing: Standing) -> tuple[int, int, str]:

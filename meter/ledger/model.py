@@ -5,17 +5,16 @@ compare. It has the driver's calls, each with the time as an argument, and keeps
 expiry times: a session that the library would let expire has `expiring` set, and stays.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
 from meter.codes import EndReason
 from meter.ledger.keys import partition_of
-from meter.ledger.model_state import Account, Figure, Moment, Session
+from meter.ledger.model_restorable import Restorable, seconds_of
+from meter.ledger.model_state import FARTHEST_SECONDS, Account, Moment, Session
 from meter.ledger.types import (
     UNLIMITED,
-    AccountFigures,
-    AccountLimits,
     ActiveSession,
     Backlog,
     Coldness,
@@ -31,30 +30,17 @@ from meter.ledger.types import (
     Opened,
     OpenRequest,
     OpenStatus,
-    Rules,
     SessionKey,
     SessionState,
     Settlement,
     Standing,
-    StoredSession,
 )
 
 
-class Model:
+class Model(Restorable):
     """All that the ledger holds. Methods are the driver's, with `now`."""
 
-    def __init__(self, rules: Rules) -> None:
-        self.rules = rules
-        self.accounts: dict[str, Account] = {}
-        self.sessions: dict[tuple[int, str], Session] = {}
-        self.leases: dict[int, str] = {}
-        self.told: dict[str, int] = {}  # the version of an organization's limits
-
     # Sessions
-
-    def find(self, key: SessionKey) -> Session | None:
-        """Sessions are told apart by id within a partition, whichever organization asks."""
-        return self.sessions.get((partition_of(key.organization_id), key.session_id))
 
     def open(self, request: OpenRequest, now: Moment) -> Opened:
         """Make a session, or resume it: the first rule that applies decides."""
@@ -81,7 +67,7 @@ class Model:
         if not live and status is OpenStatus.RESUMED:
             session.ended_at, session.end_reason, session.expiring = None, None, False
             session.change(now)
-        session.owner, session.seen = request.owner, now[0]
+        session.owner, session.seen, session.listed = request.owner, now[0], now[0]
         return Opened(status, server_time, session.state(), standing, session.told)
 
     def _is_full(self, organization_id: str, account: Account) -> bool:
@@ -152,7 +138,7 @@ class Model:
                 new += 1
             else:
                 over_limit += 1
-        session.seen = now
+        session.hear(now)
         answer = _answer(session, CountStatus.COUNTED)
         return replace(
             answer,
@@ -235,7 +221,9 @@ class Model:
             return Collected(CollectStatus.LEASED)
         sessions = [found for (home, _), found in self.sessions.items() if home == partition]
         for session in sessions:
-            if session.ended_at is None and now[0] - session.seen > self.rules.lost_after_seconds:
+            session.set_back(now[0])
+            live = session.ended_at is None
+            if live and session.sweep(now[0], self.rules.lost_after_seconds):
                 self._end(session, EndReason.LOST, now)
         due = [
             (session.due, session.key.session_id, session)
@@ -250,12 +238,14 @@ class Model:
         )
 
     def _due_session(self, session: Session, now: int) -> DueSession:
-        """All minutes of an ended session are due, else those that are over."""
+        """All minutes of an ended session are due, else those that are over, and those of a clock
+        that was set back."""
         row_due = session.revision != session.durable
         minutes = [
             Minute(minute, session.mask(minute))
             for minute in sorted(session.pending)
-            if session.ended_at is not None or self._flush_at(minute) <= now
+            if session.ended_at is not None
+            or not now < self._flush_at(minute) <= now + FARTHEST_SECONDS
         ]
         metadata = session.metadata if row_due else ""
         return DueSession(session.state(), row_due, metadata, tuple(minutes))
@@ -271,7 +261,7 @@ class Model:
         for row in settlement.minutes:
             if row.minute < session.minute_of(0):
                 continue
-            for second in set(_seconds(session.origin, row)) - session.counted:
+            for second in set(seconds_of(session.origin, row)) - session.counted:
                 self._add(session, second)  # only Postgres had it; it is billed, so it counts
             if session.mask(row.minute) & ~row.mask == 0:
                 session.pending.discard(row.minute)
@@ -312,79 +302,6 @@ class Model:
             live_sessions=sum(session.ended_at is None for session in sessions),
         )
 
-    # After a loss
-
-    def restore_session(self, stored: StoredSession, metadata: str, now: Moment) -> bool:
-        """Put a session back as Postgres has it, unless it is there. A revision of 0: Postgres
-        doesn't know it, so its row is due."""
-        if self.find(stored.state.key) is not None:
-            return False
-        state = stored.state
-        session = Session(
-            state.key, state.user_id, state.kind, state.origin, now[0], state.revision
-        )
-        session.durable = state.revision
-        session.ended_at, session.end_reason = state.ended_at, state.end_reason
-        session.expiring = state.ended_at is not None
-        if state.revision == 0:
-            session.metadata = metadata
-            session.change(now)
-        self.sessions[partition_of(state.key.organization_id), state.key.session_id] = session
-        self._merge(session, stored.minutes)
-        return True
-
-    def _merge(self, session: Session, minutes: Iterable[Minute]) -> None:
-        for row in minutes:
-            session.counted.update(_seconds(session.origin, row))
-
-    def seed_account(self, figures: AccountFigures, now: Moment) -> int:
-        """Set figures where they are absent. A cold organization's live sessions come with them,
-        of the same snapshot: figures and sets cannot disagree. Outdated limits, or a cold
-        organization without its live sessions, leave all as it is."""
-        was_cold = figures.organization_id not in self.accounts
-        outdated = figures.limits_version < self.told.get(figures.organization_id, 0)
-        if outdated or (was_cold and figures.live is None):
-            return 0
-        account = self.accounts.setdefault(figures.organization_id, Account())
-        account.set_periods(figures.periods, now[0])
-        account.limit, account.terms = figures.organization_limit, figures.terms
-        account.member_limits[figures.user_id] = figures.member_limit
-        for at, period in enumerate(figures.periods):
-            both = (
-                account.used.setdefault(period.start, Figure(figures.organization_used[at])),
-                account.member_used.setdefault(
-                    (period.start, figures.user_id), Figure(figures.member_used[at])
-                ),
-            )
-            for figure, seconds in zip(both, figures.adjusted(at), strict=True):
-                figure.adjusted = seconds
-        if not was_cold:
-            return 0
-        put_back = 0
-        for stored in figures.live or ():
-            put_back += self.restore_session(stored, "", now)
-            session = self.find(stored.state.key)
-            assert session is not None
-            self._merge(session, stored.minutes)
-        return put_back
-
-    def set_limits(self, limits: AccountLimits, now: Moment) -> None:
-        """An organization's present limits, unless it was told newer ones."""
-        told = self.told.setdefault(limits.organization_id, limits.version)
-        if limits.version < told:
-            return
-        self.told[limits.organization_id] = limits.version
-        account = self.accounts.get(limits.organization_id)
-        if account is not None:
-            account.limit, account.terms = limits.organization_limit, limits.terms
-            account.set_periods(limits.periods or account.periods, now[0])
-            for each in limits.adjustments:
-                figure = account.figure(each.period_start, each.user_id)
-                if figure is not None:
-                    figure.adjusted = each.seconds
-            for user_id in account.member_limits:
-                account.member_limits[user_id] = limits.member_limits.get(user_id, UNLIMITED)
-
 
 def _answer(session: Session, status: CountStatus) -> Counted:
     return Counted(
@@ -412,11 +329,3 @@ def _overlap(first: int, last: int, low: int | None, high: int | None) -> int:
     first = first if low is None else max(first, low)
     last = last if high is None else min(last, high)
     return max(0, last - first + 1)
-
-
-def _seconds(origin: int, row: Minute) -> Iterator[int]:
-    """A minute's seconds as the session's; none before its origin."""
-    for index in range(60):
-        second = row.minute * 60 + index - origin
-        if row.mask >> index & 1 and second >= 0:
-            yield second

@@ -11,13 +11,19 @@ from meter.terms import DEFAULT_TERMS, Terms
 Moment = tuple[int, int]  # epoch seconds, microseconds
 Place = TypeVar("Place")
 
+# Nothing is due further ahead: where it seems so, the clock was set back.
+FARTHEST_SECONDS = 600
+# No session is heard from further ahead than two servers' clocks are apart.
+AHEAD_SECONDS = 5
+
 
 @dataclass
 class Session:
     """`counted` are its seconds; `pending` the UTC minutes with seconds that are not durable.
 
     `durable` is the revision of its row that Postgres has, `due` when something is to be made
-    durable, `refused` why Postgres would not have it.
+    durable, `refused` why Postgres would not have it. `seen` is its last sign of life, `listed` a
+    lower bound of that, by which those that are silent are found.
     """
 
     key: SessionKey
@@ -38,6 +44,7 @@ class Session:
     expiring: bool = False
     grace_from: int | None = None
     told: str = ""
+    listed: int = 0
 
     @property
     def highest(self) -> int:
@@ -60,6 +67,27 @@ class Session:
     def due_by(self, moment: int) -> None:
         """Something is to be made durable by then, if not earlier."""
         self.due = moment if self.due is None else min(self.due, moment)
+
+    def set_back(self, now: int) -> None:
+        """What is due by a clock that was set back is due now."""
+        if self.due is not None and self.due > now + FARTHEST_SECONDS:
+            self.due = now
+
+    def hear(self, now: int) -> None:
+        """A sign of life."""
+        if now < self.seen:
+            self.listed = min(self.listed, now)
+        self.seen = now
+
+    def sweep(self, now: int, lost_after_seconds: int) -> bool:
+        """Whether a live session is lost. One that was last heard from in the future, by a clock
+        that was set back, was so now."""
+        is_quiet = now - self.listed > lost_after_seconds
+        if self.listed > now + AHEAD_SECONDS or (is_quiet and self.seen > now + AHEAD_SECONDS):
+            self.seen = self.listed = now
+        elif is_quiet:
+            self.listed = self.seen
+        return now - self.seen > lost_after_seconds
 
     def change(self, now: Moment) -> None:
         """Its own row changed. The revision is one that no other incarnation has had."""

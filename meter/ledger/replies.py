@@ -27,6 +27,8 @@ from meter.terms import parse_terms
 Reply = Sequence[Any]
 
 _COUNT_STATUS = {status.value.encode(): status for status in CountStatus}
+_COUNTED = CountStatus.COUNTED  # for each heartbeat: an enum's member costs several times a name
+_NONE_REFUSED = (0, 0, 0, 0)
 
 
 def text(value: bytes | str) -> str:
@@ -70,13 +72,12 @@ def opened(session_id: str, reply: Reply) -> Opened:
 
 def counted(reply: Reply) -> Counted:
     """One session's reply of `count`."""
-    status = _COUNT_STATUS[reply[0]]
-    if len(reply) == 1:
-        return Counted(status)
-    (_, new, in_future, too_late, over_limit, over_duration) = reply[:6]
-    (seconds, highest, durable, owner, reason) = reply[6:11]
+    if isinstance(reply[0], bytes):
+        return _not_counted(_COUNT_STATUS[reply[0]], reply)
+    new, seconds, highest, durable, owner = reply[:5]
+    in_future, too_late, over_limit, over_duration = reply[12:] or _NONE_REFUSED
     return Counted(
-        status,
+        _COUNTED,
         new,
         in_future,
         too_late,
@@ -85,9 +86,23 @@ def counted(reply: Reply) -> Counted:
         seconds,
         highest,
         durable,
-        int(owner),
-        text(reason),
-        standing(reply[11:18]) if len(reply) > 11 else None,
+        owner,
+        "",
+        standing(reply[5:12]),
+    )
+
+
+def _not_counted(status: CountStatus, reply: Reply) -> Counted:
+    if len(reply) == 1:
+        return Counted(status)
+    _, seconds, highest, durable, owner, reason = reply
+    return Counted(
+        status,
+        seconds=seconds,
+        highest=highest,
+        durable_through=durable,
+        owner=owner,
+        end_reason=text(reason),
     )
 
 

@@ -28,7 +28,7 @@ ASKS = 200
 Question = Callable[[Books], Awaitable[object]]
 
 QUESTIONS: dict[str, Question] = {
-    "current month": lambda books: books.usage_days(ORGANIZATION, USER),
+    "current month": lambda books: books.usage_days(ORGANIZATION, USER, own=True),
     "check limit": lambda books: books.account_limit(ORGANIZATION, USER),
     "overview": lambda books: books.overview(USER),
     "usage summary": lambda books: books.usage_summary(ORGANIZATION, USER),

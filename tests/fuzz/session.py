@@ -71,10 +71,10 @@ class Run:
     # What may happen --------------------------------------------------------------------------
 
     def frame(self) -> None:
-        self.session.frame(self.source.frame(), self.driven.now)
+        self.session.frame(self.source.frame())
 
     def raw_frame(self) -> None:
-        self.session.frame(self.source.some(), self.driven.now)
+        self.session.frame(self.source.some())
 
     def tick(self) -> None:
         self.driven.tick(self.source.byte() / 8)

@@ -50,7 +50,7 @@ class Peer:
         self._counter.forget(self)
 
     def _frame(self, text: str) -> None:
-        self.session.frame(text, time.monotonic())
+        self.session.frame(text)
         self.perform()
 
     def perform(self) -> None:

@@ -42,7 +42,7 @@ class Driven:
 
     def say(self, **message: object) -> list[dict[str, object]]:
         """A frame comes; gives what is answered at once."""
-        self.session.frame(json.dumps(message).encode(), self.now)
+        self.session.frame(json.dumps(message).encode())
         return self.perform()
 
     def hear(self, first: int, last: int | None = None) -> list[dict[str, object]]:

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
 from gateway.app import Parts, build_parts, server_config
+from gateway.main import payment_events
 from gateway.settings import GatewaySettings
 from meter.codes import SUBPROTOCOL, EndReason
 from meter.ledger.driver import Ledger
@@ -69,7 +70,8 @@ async def serving(ledger: Ledger, storage: Storage, **variables: object) -> Asyn
     """A gateway, until the end of the block."""
     chosen = settings(**variables)
     store = PostgresStore(chosen.database_url.get_secret_value())
-    parts = build_parts(chosen, ledger, storage, store)
+    events = payment_events(chosen)
+    parts = build_parts(chosen, ledger, storage, store, events)
     server = uvicorn.Server(server_config(parts, "127.0.0.1", chosen.port))
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
     task = asyncio.create_task(server.serve())
@@ -81,6 +83,8 @@ async def serving(ledger: Ledger, storage: Storage, **variables: object) -> Asyn
         await task
         await ledger.aclose()
         await store.aclose()
+        if events is not None:
+            await events.aclose()
 
 
 class Recorder:

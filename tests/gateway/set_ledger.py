@@ -5,9 +5,10 @@ Its rules are few enough to be seen to be right; the real library has tests of i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from meter.codes import EndReason
+from meter.ledger.calls import Argument
 from meter.ledger.types import (
     UNLIMITED,
     AccountFigures,
@@ -105,6 +106,20 @@ class SetLedger:
     async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None:
         """As `Ledger` says."""
         return self._reachable("close", lambda: self.close_now(key, reason))
+
+    async def recall(self, keys: Sequence[SessionKey]) -> list[SessionState | None]:
+        """As `Ledger` says."""
+        found = [self.entries.get(key.session_id) for key in keys]
+        return self._reachable(
+            "recall", lambda: [self._describe(entry) if entry else None for entry in found]
+        )
+
+    async def survey(
+        self, function: str, partitions: Sequence[int], arguments: Sequence[Argument]
+    ) -> list[Any]:
+        """As `Ledger` says; all its sessions are in one partition."""
+        assert function == "find"
+        return self._reachable("survey", lambda: [[] for _ in partitions])
 
     async def note_told(self, told: Sequence[tuple[SessionKey, str]]) -> None:
         """As `Ledger` says."""

@@ -165,6 +165,17 @@ async def test_ten_thousand_beginnings_on_one_connection_end_it(
         assert len(codes) <= 21
 
 
+async def test_the_same_second_twenty_thousand_times_ends_the_connection(
+    gateway: GatewayProcess, witness: Witness
+) -> None:
+    async with begun(gateway, "record") as client:
+        await flood(client.socket, json.dumps({"type": "heartbeat", "second": 0}), 20_000)
+        assert await client.closed() in (4002, 1006)
+        assert {each["code"] for each in client.received if each["type"] == "error"} <= {
+            "overloaded"
+        }
+
+
 async def test_ten_thousand_starts_before_the_first_is_answered_open_one_session(
     gateway: GatewayProcess, witness: Witness
 ) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from meter.codes import EndReason
-from tests.gateway.counting import World, until
+from tests.gateway.counting import Peer, World, until
 
 
 async def test_all_that_is_heard_meanwhile_is_one_batch(world: World) -> None:
@@ -93,3 +95,18 @@ async def test_a_lost_session_that_cannot_be_opened_again_is_told_so(world: Worl
     calls = len(world.ledger.calls)
     await asyncio.sleep(0.03)
     assert len(world.ledger.calls) == calls
+
+
+async def test_who_would_wait_too_long_for_a_session_is_sent_away_and_may_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.counter.MOST_OPENING", 2)
+    peers = [Peer(world.counter, number, number) for number in (1, 2, 3)]
+    for peer in peers:
+        peer.start()
+    await until(lambda: all(peer.session.state or peer.closed for peer in peers))
+    assert [peer.closed for peer in peers] == [None, None, 4002]
+    again = Peer(world.counter, 3, 4)
+    again.start()
+    await until(lambda: again.session.state is not None)
+    assert again.closed is None

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.client import Phase
+from gateway.session import RecorderSession
 from meter.codes import EndReason
 from meter.ledger.types import (
     LedgerUnavailable,
@@ -85,11 +86,18 @@ async def test_a_session_that_fails_on_its_answer_does_not_end_the_loop(
 ) -> None:
     broken, fine = await world.session(1), await world.session(2)
 
-    def fail(*_: object) -> None:
-        raise RuntimeError("a bug in one session")
+    def failing(name: str) -> None:
+        act = getattr(RecorderSession, name)
 
-    monkeypatch.setattr(broken.session, "counted", fail)
-    monkeypatch.setattr(broken.session, "tick", fail)
+        def fail_for_one(session: RecorderSession, *arguments: object) -> None:
+            if session is broken.session:
+                raise RuntimeError("a bug in one session")
+            act(session, *arguments)
+
+        monkeypatch.setattr(RecorderSession, name, fail_for_one)
+
+    failing("counted")
+    failing("tick")
     broken.hear(0, 9)
     fine.hear(0, 9)
     await until(lambda: world.ledger.used == 20)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -98,6 +99,11 @@ async def test_a_page_of_a_foreign_origin_may_not_record(gateway: Served, origin
         error = await recorder.one("error")
         assert (error["code"], error["fatal"]) == ("not_allowed", True)
         assert await recorder.closed() == 4506
+
+
+async def test_the_gateways_own_page_may_record(gateway: Served) -> None:
+    async with recording(gateway, origin=gateway.url("", "http")) as recorder:
+        await recorder.start()
 
 
 async def test_a_page_of_an_allowed_origin_may_record(gateway: Served) -> None:
@@ -292,6 +298,21 @@ async def test_two_gateways_count_a_session_that_moves_once(
         await new.hear(101, 102)
         assert (await new.acked(102))["session_seconds"] == 103
         assert await counted(ledger, storage, new) == set(range(103))
+
+
+async def test_the_later_connection_has_the_session_though_the_machines_clock_was_set_back(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    async with recording(gateway) as old:
+        await old.start()
+        monkeypatch.setattr(time, "time", lambda: real() - 3600)
+        async with recording(gateway, old.organization, old.session_id) as new:
+            monkeypatch.undo()  # tokens are good by this clock
+            assert (await new.start())["resumed"]
+            assert await old.closed(3.0) == 4502
+            await new.hear(0, 0)
+            await new.acked(0)
 
 
 async def test_a_quiet_connection_learns_of_its_successor_by_itself(

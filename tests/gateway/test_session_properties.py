@@ -81,7 +81,7 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(frame=FRAMES)
     def frame(self, frame: bytes) -> None:
         if self.driven.session._bad_frames < MAX_BAD_FRAMES - 2:
-            self.driven.session.frame(frame, self.driven.now)
+            self.driven.session.frame(frame)
             self.driven.perform()
 
     @rule(seconds=st.floats(0, 40))

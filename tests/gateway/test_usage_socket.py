@@ -258,6 +258,12 @@ async def test_a_page_of_a_foreign_origin_may_not_watch(gateway: Served, origin:
         assert await dashboard.closed() == 4506
 
 
+async def test_the_gateways_own_page_may_watch(gateway: Served, organization: str) -> None:
+    own = gateway.url("", "http")
+    async with watching(gateway, organization, origin=own) as dashboard:
+        await dashboard.subscribe()
+
+
 async def test_a_page_of_an_allowed_origin_may_watch(gateway: Served, organization: str) -> None:
     origin, offered = "https://good.example", ("minute-meter.v1",)
     async with watching(gateway, organization, origin=origin, subprotocols=offered) as dashboard:

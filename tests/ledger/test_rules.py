@@ -272,6 +272,49 @@ def test_a_sign_of_life_before_the_clock_fell_back_does_not_keep_a_session_alive
     assert scene.session().end_reason == EndReason.LOST
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_an_hours_clock_ahead_made_due_is_due_once_that_is_set_back(
+    scene: Scene, ended: bool
+) -> None:
+    scene.pass_seconds(2 * 3600)
+    scene.start()
+    scene.flush()
+    scene.count((0, 0))
+    if ended:
+        scene.world.close(ANN, EndReason.STOPPED)
+    scene.pass_seconds(-3600)
+    scene.flush()
+    assert scene.postgres.moments(ANN) == {START + 2 * 3600}
+    assert (scene.stored().end_reason == EndReason.STOPPED) == ended
+    assert scene.collect() == ()
+
+
+def test_a_session_last_heard_by_an_hours_clock_ahead_is_lost_in_time_once_that_is_set_back(
+    scene: Scene,
+) -> None:
+    scene.start()
+    scene.pass_seconds(3600)
+    scene.start(BOB)  # one is listed by the right clock, one by the wrong
+    scene.count((0, 3599))
+    scene.pass_seconds(-3540)
+    lost_by = scene.world.now + 2 * RULES.lost_after_seconds + 2
+    while scene.world.now < lost_by:
+        scene.collect()
+        scene.world.assert_same_state()
+        if scene.world.now < lost_by - RULES.lost_after_seconds - 2:
+            assert scene.session().end_reason is None
+        scene.pass_seconds(1)
+    assert [scene.session(key).end_reason for key in (ANN, BOB)] == ["lost", "lost"]
+
+
+def test_a_clock_a_few_seconds_behind_another_changes_no_sign_of_life(scene: Scene) -> None:
+    scene.start()
+    scene.pass_seconds(-5)
+    scene.collect()
+    assert scene.session().seen == START
+    scene.world.assert_same_state()
+
+
 @pytest.mark.parametrize(("late", "status"), [(0, OpenStatus.RESUMED), (1, OpenStatus.ENDED)])
 def test_a_lost_session_resumes_with_what_it_counted_within_the_window(
     scene: Scene, late: int, status: OpenStatus

@@ -19,6 +19,7 @@ from meter.thresholds import (
     Told,
     crossed,
     marks,
+    next_mark,
     passed,
     present,
     tell,
@@ -64,6 +65,20 @@ def test_by_default_minutes_and_percent_warn_in_the_order_in_which_they_are_pass
         (35_940, minutes(1)),
         (36_000, percent(100)),
     ]
+
+
+@given(figures=figures(), thresholds=plans, less=st.integers(0, HOUR))
+def test_below_the_next_mark_nothing_more_is_passed_and_at_it_something_is(
+    figures: tuple[int, int], thresholds: Thresholds, less: int
+) -> None:
+    used, limit = figures
+    mark = next_mark(used, limit, thresholds)
+    now = passed(used, limit, thresholds)
+    if mark == float("inf"):
+        assert passed(2**60, limit, thresholds) == now
+        return
+    assert set(passed(max(int(mark) - 1 - less, 0), limit, thresholds)) <= set(now)
+    assert set(passed(int(mark), limit, thresholds)) > set(now)
 
 
 @pytest.mark.parametrize("mark", marks(LIMIT, DEFAULT_THRESHOLDS))

@@ -1,7 +1,7 @@
-#!lua name=minute_meter_v1
-
 -- The ledger's server functions. A session is a bitmap of its counted seconds; the account's
 -- figures move only when a bit does. Every function takes the time from the server.
+--
+-- functions.py puts two lines before this: the library's name, and PREFIX and REVISION.
 --
 -- KEYS are partitions' prefixes ("mm:{07}"); all other names are made here, under the prefix:
 --   :s:<session>      hash    o organization, u user, k kind, g origin, c seconds counted, h highest
@@ -41,6 +41,10 @@ local RESTORED_KEPT_SECONDS = 3600
 -- Longer than it takes from reading limits in Postgres to writing them here.
 local LIMITS_VERSION_KEPT_SECONDS = 300
 local SWEEP_BATCH = 200
+-- Nothing is due further ahead: where it seems so, the clock was set back.
+local FARTHEST_SECONDS = 600
+-- No session is heard from further ahead than two servers' clocks are apart.
+local AHEAD_SECONDS = 5
 
 local function clock() -- replaced by tests that need a clock of their own
   local t = call('TIME')

@@ -188,32 +188,37 @@ local function count_session(cache, session, spec, bounds)
   for _, part in ipairs(parts) do count_part(session, account, part, tally) end
   session.seconds = session.seconds + tally.new
   save_counted(session, tally, bounds.now)
-  return { 'counted', tally.new, tally.future, tally.late, tally.over, tally.long, session.seconds,
-    session.highest, durable_through(session), session.owner, '', period.start, period.stop,
-    used_of(figures), account.limit, used_of(member), member.limit, account.terms.text }
+  local reply = { tally.new, session.seconds, session.highest, durable_through(session),
+    tonumber(session.owner), period.start, period.stop, used_of(figures), account.limit,
+    used_of(member), member.limit, account.terms.text }
+  if tally.future + tally.late + tally.over + tally.long > 0 then
+    reply[13], reply[14], reply[15], reply[16] = tally.future, tally.late, tally.over, tally.long
+  end
+  return reply
 end
 
 -- count: a batch of heartbeats.
 --   KEYS  partitions' prefixes
---   ARGV  future, late, longest, flush_after; then a session: index into KEYS, session id, ranges
---         "a:b,c:d" (inclusive; "a": one second; empty: a sign of life)
---   gives an array a session: {status, new, in future, too late, over limit, over duration,
---         seconds, highest, durable through, owner, end reason, standing: seven values}
+--   ARGV  future, late, longest, flush_after, and the batch: a session "index id ranges;", of its
+--         partition into KEYS, its id, and "a:b,c:d" (inclusive; "a": one second; empty: a sign of
+--         life)
+--   gives an array a session: {new, seconds, highest, durable through, owner, standing: seven
+--         values}, and where some were refused {in future, too late, over limit, over duration};
+--         or {'ended', seconds, highest, durable through, owner, reason}; or why not: {status}
 local function count(keys, args)
   local bounds = { now = now_seconds(), future = tonumber(args[1]), late = tonumber(args[2]),
     longest = tonumber(args[3]), flush_after = tonumber(args[4]) }
   local cache, replies = new_cache(), {}
-  for at = 5, #args, 3 do
-    local prefix, id = keys[tonumber(args[at])], args[at + 1]
-    local session = load_counting(prefix, id)
+  for index, id, ranges in string.gmatch(args[5], '(%d+) (%S+) ([^;]*);') do
+    local session = load_counting(keys[tonumber(index)], id)
     local reply
     if not session then
       reply = { 'absent' }
     elseif session.ended_at then
-      reply = { 'ended', 0, 0, 0, 0, 0, session.seconds, session.highest,
-        durable_through(session), session.owner, call('HGET', session.key, 'y') }
+      reply = { 'ended', session.seconds, session.highest, durable_through(session),
+        tonumber(session.owner), call('HGET', session.key, 'y') }
     else
-      reply = count_session(cache, session, args[at + 2], bounds)
+      reply = count_session(cache, session, ranges, bounds)
     end
     replies[#replies + 1] = reply
   end

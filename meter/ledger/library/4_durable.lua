@@ -1,5 +1,22 @@
 -- Making durable ------------------------------------------------------------------------------
 
+-- A session that was last heard from in the future was so now, at the latest.
+local function hear_now(prefix, id, now)
+  local key = prefix .. ':s:' .. id
+  if call('EXISTS', key) == 1 then call('HSET', key, 't', now) end
+  call('ZADD', prefix .. ':live', now, id)
+end
+
+-- What is due by a clock that was set back is due now, and who was heard by it was heard now.
+local function set_back(prefix, now)
+  local far = call('ZRANGEBYSCORE', prefix .. ':due', '(' .. now + FARTHEST_SECONDS, '+inf',
+    'LIMIT', 0, SWEEP_BATCH)
+  for _, id in ipairs(far) do call('ZADD', prefix .. ':due', now, id) end
+  local ahead = call('ZRANGEBYSCORE', prefix .. ':live', '(' .. now + AHEAD_SECONDS, '+inf',
+    'LIMIT', 0, SWEEP_BATCH)
+  for _, id in ipairs(ahead) do hear_now(prefix, id, now) end
+end
+
 local function sweep_lost(prefix, now, lost_after)
   local quiet = call('ZRANGEBYSCORE', prefix .. ':live', '-inf', now - lost_after - 1, 'LIMIT', 0,
     SWEEP_BATCH)
@@ -9,6 +26,8 @@ local function sweep_lost(prefix, now, lost_after)
       call('ZREM', prefix .. ':live', id)
     elseif now - session.seen > lost_after then
       end_session(session, 'lost', now)
+    elseif session.seen > now + AHEAD_SECONDS then
+      hear_now(prefix, id, now)
     else
       call('ZADD', prefix .. ':live', session.seen, id)
       -- It is listed already, unless an older revision of this library opened it.
@@ -37,10 +56,11 @@ local function dirty_minutes(session, is_wanted)
   return out
 end
 
--- Those that are to be written now.
+-- Those that are to be written now: minutes that are over, and those of a clock that was set back.
 local function due_minutes(session, now, flush_after)
   return dirty_minutes(session, function(minute)
-    return session.ended_at or due_at(minute, flush_after) <= now
+    local at = due_at(minute, flush_after)
+    return session.ended_at or at <= now or at > now + FARTHEST_SECONDS
   end)
 end
 
@@ -56,6 +76,7 @@ local function collect(keys, args)
   if holder and holder ~= flusher then return { 'leased' } end
   call('SET', prefix .. ':lease', flusher, 'PX', args[2])
   local now = now_seconds()
+  set_back(prefix, now)
   sweep_lost(prefix, now, lost_after)
   local ids = call('ZRANGEBYSCORE', prefix .. ':due', '-inf', now, 'LIMIT', 0, most)
   local reply = { 'mine', #ids == most and 1 or 0 }
