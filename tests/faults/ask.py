@@ -1,6 +1,9 @@
 """Asks Postgres and the ledger what is billed, and whether the derived figures follow the rows."""
 
 import asyncio
+import json
+import os
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -9,9 +12,11 @@ from uuid import UUID
 import asyncpg
 
 from meter.ledger.types import LedgerUnavailable, LookItem, Standing
+from tests.faults.alerts import Noted
 from tests.faults.book import Book
 from tests.faults.house import House
 from tests.faults.judge import Bill
+from tests.faults.programs import REPOSITORY
 
 # Each gives rows that should not be: what, and where.
 _FIGURES = {
@@ -51,6 +56,47 @@ _FIGURES = {
         WHERE counted.month = member.current_month_start
             AND counted.minutes <> member.current_month_minutes_used
     """,
+    "daily_usage": """
+        SELECT format('%s/%s %s: %s, rows: %s', organization_id, user_id, day,
+                      kept.seconds_used, counted.seconds)
+        FROM (
+            SELECT organization_id, user_id, (minute_timestamp AT TIME ZONE 'UTC')::date AS day,
+                sum(bit_count(seconds_mask::bit(60))) AS seconds
+            FROM usage_tracking GROUP BY 1, 2, 3
+        ) AS counted
+        FULL JOIN daily_usage AS kept USING (organization_id, user_id, day)
+        WHERE coalesce(kept.seconds_used, 0) <> coalesce(counted.seconds, 0)
+    """,
+    "user_lifetime_stats": """
+        WITH moments AS (
+            SELECT user_id, session_id, minute_timestamp + bit * interval '1 second' AS second
+            FROM usage_tracking CROSS JOIN generate_series(0, 59) AS bit
+            WHERE seconds_mask >> bit & 1 = 1
+        ), days AS (
+            SELECT DISTINCT user_id, (second AT TIME ZONE 'UTC')::date AS day FROM moments
+        ), streaks AS (
+            SELECT user_id, count(*) AS days
+            FROM (
+                SELECT user_id,
+                    day - row_number() OVER (PARTITION BY user_id ORDER BY day)::integer AS run
+                FROM days
+            ) AS numbered GROUP BY user_id, run
+        ), counted AS (
+            SELECT user_id, count(*) AS seconds, count(DISTINCT session_id) AS sessions,
+                (SELECT count(*) FROM days WHERE days.user_id = moments.user_id) AS days,
+                (SELECT max(days) FROM streaks WHERE streaks.user_id = moments.user_id) AS streak,
+                min(second) AS first, max(second) + interval '1 second' AS last
+            FROM moments GROUP BY user_id
+        )
+        SELECT format('%s: %s, rows: %s', user_id, kept, counted)
+        FROM counted
+        FULL JOIN (SELECT * FROM user_lifetime_stats WHERE total_seconds > 0) AS kept
+            USING (user_id)
+        WHERE (kept.total_seconds, kept.total_sessions, kept.days_active, kept.longest_streak,
+               kept.first_activity, kept.last_activity)
+            IS DISTINCT FROM (counted.seconds, counted.sessions, counted.days, counted.streak,
+               counted.first, counted.last)
+    """,
 }
 
 
@@ -89,6 +135,7 @@ async def ask(house: House, books: Iterable[Book]) -> Bill:
             "AND organization_id = ANY ($1::text[])",
             list(users),
         )
+        alerts = await _alerts(connection, list(users))
     finally:
         await connection.close()
     organizations, members = await _figures(house, users)
@@ -96,7 +143,8 @@ async def ask(house: House, books: Iterable[Book]) -> Bill:
         billed=billed,
         ledger=organizations,
         ledger_members=members,
-        wrong_figures=wrong,
+        wrong_figures=[*wrong, *await audit(house)],
+        alerts=alerts,
         still_live=[row["session_id"] for row in live],
     )
 
@@ -112,6 +160,35 @@ async def _billed(connection: asyncpg.Connection, organizations: list[str]) -> d
         seconds = billed.setdefault(UUID(int=session_id.int), set())
         seconds.update(minute + bit for bit in range(60) if mask >> bit & 1)
     return billed
+
+
+async def _alerts(connection: asyncpg.Connection, organizations: list[str]) -> list[Noted]:
+    rows = await connection.fetch(
+        "SELECT organization_id, user_id, extract(epoch FROM period_start)::bigint AS period, "
+        "kind, value FROM usage_alerts WHERE organization_id = ANY ($1::text[])",
+        organizations,
+    )
+    return [Noted(**row) for row in rows]
+
+
+async def audit(house: House) -> list[str]:
+    """What `meter audit` finds, as an operator would ask it."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "command.main", "audit", "--json"),
+        cwd=REPOSITORY,
+        env={**os.environ, "DATABASE_URL": house.postgres.url, "REDIS_URL": house.valkey.url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complaint = await process.communicate()
+    try:
+        report = json.loads(said)
+    except ValueError:
+        return [f"`meter audit` ended with {process.returncode}: {complaint.decode()}"]
+    wrong = [f"`meter audit` found a drift: {drift}" for drift in report["drifts"]]
+    if (report["drift_seconds"], process.returncode) != (0, 0) and not wrong:
+        wrong.append(f"`meter audit` ended with {process.returncode}: {report}")
+    return wrong
 
 
 async def _figures(

@@ -14,8 +14,10 @@ class Book:
 
     `recorded`: seconds in which it recorded, by the session's origin. `refused`: those of them that
     the server refused for good, by the code that it gave. `durable`: those that it called durable.
-    `doubtful`: those that were held at the end, where some had been refused for being too early.
-    `abandoned`: the recorder vanished, and what it still held went with it.
+    `doubtful`: those that were held at the end, where some had been refused for being too early,
+    and those that the server's clock had numbered far ahead, if it refused some once set back.
+    `abandoned`: the recorder vanished, and what it still held went with it. `superseded`: it was
+    told that another connection speaks for the session.
     """
 
     session_id: UUID
@@ -26,6 +28,7 @@ class Book:
     durable: set[int] = field(default_factory=set)
     doubtful: set[int] = field(default_factory=set)
     abandoned: bool = False
+    superseded: bool = False
     connections: int = 0
     new_origins: int = 0
     refusals: int = 0
@@ -47,4 +50,6 @@ class Book:
     @property
     def owed(self) -> set[int]:
         """What has to be billed, as far as limits allow."""
-        return self.durable if self.abandoned else self.claimed - self.doubtful
+        if self.abandoned or self.superseded:
+            return self.durable
+        return self.claimed - self.doubtful

@@ -10,12 +10,15 @@ from websockets.exceptions import ConnectionClosed
 from meter.messages import MAX_FRAME_BYTES
 from minute_meter.connection import connect
 from minute_meter.wire import start
+from tests.faults.habits import Steady
 from tests.faults.proxy import Direction, Proxy
 from tests.faults.stage import Stage
 
 RUBBISH_CONNECTIONS = 20
 RUBBISH_ORGANIZATION = "rubbish"
 OPEN_SECONDS = 5.0
+OFFLINE_ORGANIZATION, OFFLINE_RECORDERS = "offline", 16
+BEFORE_SECONDS, AFTER_SECONDS = 4.0, 10.0
 
 
 async def cut(stage: Stage, chance: random.Random, seconds: float) -> None:
@@ -50,6 +53,22 @@ async def offline(stage: Stage, chance: random.Random, seconds: float) -> None:
         if chance.random() < 0.33:
             recorder.go_offline(seconds * chance.uniform(0.3, 1))
     await asyncio.sleep(seconds)
+
+
+async def offline_long(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """Some recorders have no network for all that time. They record on, and then catch up."""
+    recorders = [
+        stage.crowd.start(
+            f"{OFFLINE_ORGANIZATION}-{number % 4}", f"user-{number}", Steady(chance.getrandbits(32))
+        )
+        for number in range(OFFLINE_RECORDERS)
+    ]
+    await asyncio.sleep(BEFORE_SECONDS)
+    for recorder in recorders:
+        recorder.go_offline(seconds)
+    await asyncio.sleep(seconds + AFTER_SECONDS)
+    for recorder in recorders:
+        recorder.finish()
 
 
 async def half_open(stage: Stage, chance: random.Random, seconds: float) -> None:

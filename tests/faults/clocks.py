@@ -1,14 +1,17 @@
-"""Faults of the server's clock, which is Valkey's: the function library is loaded with one that is
-wrong, and with the right one again afterwards."""
+"""Faults of clocks. The server's is Valkey's: the function library is loaded with one that is
+wrong, and with the right one again afterwards. Gateways have clocks of their own."""
 
 import asyncio
 import random
 
-from meter.ledger.driver import LIBRARY
+from meter.ledger.functions import LIBRARY, Library
+from tests.faults.launch import CLOCK_AHEAD
+from tests.faults.processes import restart
 from tests.faults.stage import Stage
 from tests.faults.stores import command
 
 HOUR_SECONDS = 3600
+APART_SECONDS = 3
 _TIME = "local t = call('TIME')"
 
 
@@ -27,21 +30,34 @@ async def steps(stage: Stage, chance: random.Random, seconds: float) -> None:
     await _set_clock(stage, chance.choice((-3, 3)), seconds)
 
 
+async def apart(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """One gateway's own clock is 3 seconds off the others', either way, and they all are in use."""
+    unit = chance.choice(stage.house.gateways)
+    await restart(unit, {CLOCK_AHEAD: str(chance.choice((-APART_SECONDS, APART_SECONDS)))})
+    stage.house.front.cut(0.5)  # some change from one clock to the other
+    await asyncio.sleep(seconds)
+    stage.house.front.cut(0.5)
+    await asyncio.sleep(1)
+    await restart(unit, {})
+
+
 async def _set_clock(stage: Stage, by_seconds: int, seconds: float) -> None:
     # A session that begins in the future has no second that may be counted until then.
     stage.may_start.clear()
     try:
-        await _load(stage, _library(by_seconds))
+        await load(stage, with_clock(LIBRARY, by_seconds))
         await asyncio.sleep(seconds)
     finally:
-        await _load(stage, LIBRARY)
+        await load(stage, LIBRARY.text)
         stage.may_start.set()
 
 
-def _library(by_seconds: int) -> str:
-    assert LIBRARY.count(_TIME) == 1
-    return LIBRARY.replace(_TIME, f"{_TIME}; t[1] = t[1] + {by_seconds}")
+def with_clock(library: Library, ahead_seconds: int) -> str:
+    """The library's text with a clock that is so far ahead."""
+    assert library.text.count(_TIME) == 1
+    return library.text.replace(_TIME, f"{_TIME}; t[1] = t[1] + {ahead_seconds}")
 
 
-async def _load(stage: Stage, library: str) -> None:
+async def load(stage: Stage, library: str) -> None:
+    """Put the functions into Valkey."""
     await command(stage.house.valkey, "FUNCTION LOAD", "REPLACE", library)

@@ -15,7 +15,8 @@ LEAP_SECONDS = 30
 class Steady:
     """Records all the time, and reports every `every_seconds` what was recorded since.
 
-    It pauses now and then, for which `pausing` is the probability a second; and with the
+    With the probability `late` it keeps a second back for a while, so that later ones are sent
+    before it. It pauses now and then, for which `pausing` is the probability a second; and with the
     probability `again` it sends old ranges of up to `longest_again` seconds once more.
     """
 
@@ -24,6 +25,7 @@ class Steady:
     pausing: float = 0.0
     again: float = 0.0
     longest_again: int = 30
+    late: float = 0.0
     pause_seconds: float = 1.0
     _next: int | None = None
     _paused_until: int = -1
@@ -46,7 +48,7 @@ class Steady:
     def rest(self, under_way: int) -> Iterable[Range]:
         """All that is complete."""
         self._take(under_way)
-        yield from self._give()
+        yield from self._give(all_of_it=True)
 
     def _take(self, under_way: int) -> None:
         if self._next is None or abs(under_way - self._next) > LEAP_SECONDS:
@@ -58,9 +60,12 @@ class Steady:
                     self._paused_until = self._next + self._random.randint(1, 8)
             self._next += 1
 
-    def _give(self) -> Iterator[Range]:
-        runs = _runs(self._kept)
-        self._kept = []
+    def _give(self, *, all_of_it: bool = False) -> Iterator[Range]:
+        back = [
+            second for second in self._kept if not all_of_it and self._random.random() < self.late
+        ]
+        runs = _runs(sorted(set(self._kept) - set(back)))
+        self._kept = back
         for first, last in runs:
             if self._done and self._done[-1][1] == first - 1:
                 self._done[-1] = (self._done[-1][0], last)

@@ -14,7 +14,7 @@ from command.embedded import EmbeddedPostgres, EmbeddedValkey
 from command.jwt import DEFAULT_SCOPE, TokenClaims, sign
 from meter.ledger.driver import Ledger
 from persistence.migrations import migrate
-from tests.faults.programs import Gateway, Program
+from tests.faults.programs import Flusher, Gateway, Program
 from tests.faults.proxy import LOOPBACK, Proxy
 
 TOKEN_SECONDS = 6 * 3600
@@ -44,6 +44,7 @@ class House:
         flushers: int = 2,
         settings: dict[str, str] | None = None,
         seed: int = 0,
+        token_seconds: int = TOKEN_SECONDS,
     ) -> None:
         self.directory = directory
         self.secret = secrets.token_hex(32)
@@ -56,6 +57,7 @@ class House:
         self._sizes = (gateways, flushers)
         self._settings = settings or {}
         self._seed = seed
+        self._token_seconds = token_seconds
         self.valkeys = 1
         self._turn = 0
 
@@ -76,9 +78,15 @@ class House:
         """All ways on which something can go wrong."""
         return [self.front, *(way for unit in self.units for way in (unit.redis, unit.postgres))]
 
+    @property
+    def gateway_urls(self) -> list[str]:
+        """Where recorders connect without a proxy."""
+        ports = [unit.program.port for unit in self.gateways if isinstance(unit.program, Gateway)]
+        return [f"ws://{LOOPBACK}:{port}/v1/record" for port in ports]
+
     def token(self, organization_id: str, user_id: str) -> str:
         """A token for a recorder."""
-        claims = TokenClaims(user_id, organization_id, DEFAULT_SCOPE, TOKEN_SECONDS)
+        claims = TokenClaims(user_id, organization_id, DEFAULT_SCOPE, self._token_seconds)
         return sign(claims, self.secret)
 
     def ledger(self) -> Ledger:
@@ -147,12 +155,8 @@ class House:
         label = f"{kind}-{number}"
         logs = self.directory / "logs"
         logs.mkdir(exist_ok=True)
-        program = (
-            Gateway(label, logs, environment)
-            if kind == "gateway"
-            else Program(kind, label, logs, environment)
-        )
-        return Unit(program, redis, postgres)
+        program = Gateway if kind == "gateway" else Flusher
+        return Unit(program(label, logs, environment), redis, postgres)
 
     async def _stop(self) -> None:
         for proxy in self.proxies:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from meter.seconds import ranges_of
+from tests.faults.alerts import Noted, judge_alerts
 from tests.faults.book import Book
 
 Account = tuple[str, str]  # organization, user
@@ -21,6 +22,8 @@ class Bill:
     ledger_members: Mapping[Account, int] = field(default_factory=dict)
     # What the derived figures say that differs from the rows, and sessions that never ended.
     wrong_figures: Sequence[str] = ()
+    # What `usage_alerts` has; None: it wasn't asked.
+    alerts: Sequence[Noted] | None = None
     still_live: Sequence[UUID] = ()
 
 
@@ -61,6 +64,8 @@ def judge(books: Iterable[Book], bill: Bill, caps: Caps | None = None) -> Verdic
         _judge_session(book, bill.billed.get(book.session_id, set()), totals, caps, verdict)
     _judge_limits(totals, caps, verdict)
     _judge_ledger(totals, bill, verdict)
+    if bill.alerts is not None:
+        _judge_alerts(totals, caps, bill.alerts, verdict)
     for session_id in bill.still_live:
         verdict.findings.append(f"session {session_id} is still live")
     verdict.findings += bill.wrong_figures
@@ -80,16 +85,24 @@ class _Totals:
             account = (book.organization_id, book.user_id)
             self.organizations[account[0]] += len(billed)
             self.members[account] += len(billed)
-            if book.abandoned:
+            if book.abandoned or book.superseded:
                 for name in (account[0], account):
                     self._vanished[name] += len(book.claimed - billed)
+
+    def used(self, organization_id: str, user_id: str | None) -> tuple[int, int]:
+        """Seconds billed to an organization or a member; and those that may once have counted."""
+        if user_id is None:
+            billed, vanished = self.organizations[organization_id], self._vanished[organization_id]
+        else:
+            account = (organization_id, user_id)
+            billed, vanished = self.members[account], self._vanished[account]
+        return billed, billed + vanished
 
     def full(self, book: Book, caps: Caps) -> bool:
         """Whether one of the limits that hold for a session was used up, once at least."""
         account = (book.organization_id, book.user_id)
         organization, member = caps.organizations.get(account[0]), caps.members.get(account)
-        used = self.organizations[account[0]] + self._vanished[account[0]]
-        used_by_member = self.members[account] + self._vanished[account]
+        used, used_by_member = self.used(account[0], None)[1], self.used(*account)[1]
         return (organization is not None and used >= organization) or (
             member is not None and used_by_member >= member
         )
@@ -109,7 +122,7 @@ def _judge_session(
         verdict.lost += len(missing)
         verdict.findings.append(f"lost: {_where(book, missing)}")
     verdict.refused["second_in_future"] += len(book.doubtful - billed)
-    if book.abandoned:
+    if book.abandoned or book.superseded:
         verdict.refused["never_confirmed"] += len(book.claimed - book.owed - billed)
     if extra:
         verdict.twice += len(extra)
@@ -138,6 +151,19 @@ def _judge_ledger(totals: _Totals, bill: Bill, verdict: Verdict) -> None:
             verdict.findings.append(
                 f"the ledger has {used} s for {name}, and {billed} s are billed"
             )
+
+
+def _judge_alerts(totals: _Totals, caps: Caps, noted: Sequence[Noted], verdict: Verdict) -> None:
+    limits: list[tuple[str, str | None, int]] = [
+        *((name, None, cap) for name, cap in caps.organizations.items()),
+        *((name, user, cap) for (name, user), cap in caps.members.items()),
+    ]
+    for name, user, cap in limits:
+        verdict.findings += judge_alerts(name, user, cap, totals.used(name, user), noted)
+    known = {(name, user) for name, user, _ in limits}
+    for each in noted:
+        if (each.organization_id, each.user_id) not in known:
+            verdict.findings.append(f"an alert of an account without a limit: {each}")
 
 
 def _where(book: Book, seconds: set[int]) -> str:

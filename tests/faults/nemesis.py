@@ -33,12 +33,17 @@ def plan(seed: int, faults: Sequence[Fault] = FAULTS, *, alone: bool = True) -> 
     """Without end: first each kind once, in some order (and alone), then any of them, several at a
     time. The same for a seed."""
     chance = random.Random(seed)
-    first = list(faults)
-    chance.shuffle(first)
-    for fault in first:
-        yield _planned(fault, chance, ALONE_PAUSE_SECONDS, alone=alone)
-    while True:
-        yield _planned(chance.choice(faults), chance, OVERLAP_PAUSE_SECONDS, alone=False)
+    shuffled = list(faults)
+    chance.shuffle(shuffled)
+    for fault in sorted(shuffled, key=_place):
+        yield _planned(fault, chance, ALONE_PAUSE_SECONDS, alone=alone and not fault.beside)
+    again = [fault for fault in faults if not (fault.first or fault.beside)]
+    while again:
+        yield _planned(chance.choice(again), chance, OVERLAP_PAUSE_SECONDS, alone=False)
+
+
+def _place(fault: Fault) -> int:
+    return 0 if fault.beside else 1 if fault.first else 2
 
 
 def _planned(
@@ -66,6 +71,7 @@ class Nemesis:
     failures: list[str] = field(default_factory=list)
     _busy: set[str] = field(default_factory=set)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _beside: set[asyncio.Task[None]] = field(default_factory=set)
     _began: float = field(default_factory=time.monotonic)
 
     async def run(self, seconds: float) -> None:
@@ -82,12 +88,15 @@ class Nemesis:
             if time.monotonic() + planned.seconds <= deadline:  # else it's too long by now
                 self._start(planned)
         await self._quiet()
+        if self._beside:
+            await asyncio.wait(self._beside)
 
     def _start(self, planned: Planned) -> None:
         self._busy |= planned.fault.needs
         task = asyncio.create_task(self._act(planned))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        among = self._beside if planned.fault.beside else self._running
+        among.add(task)
+        task.add_done_callback(among.discard)
 
     async def _act(self, planned: Planned) -> None:
         name = planned.fault.name

@@ -5,7 +5,9 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 
+from meter.ledger.functions import VERSION
 from tests.faults.house import Unit
+from tests.faults.launch import LIBRARY_VERSION
 from tests.faults.programs import Gateway
 from tests.faults.proxy import Direction, Proxy, Tripwire
 from tests.faults.stage import Stage
@@ -18,22 +20,22 @@ UP, DOWN = frozenset({Direction.UP}), frozenset({Direction.DOWN})
 
 async def kill_gateway(stage: Stage, chance: random.Random, seconds: float) -> None:
     """SIGKILL to one."""
-    await _kill_and_start([chance.choice(stage.house.gateways)], seconds)
+    await kill_and_start([chance.choice(stage.house.gateways)], seconds)
 
 
 async def kill_gateways(stage: Stage, _chance: random.Random, seconds: float) -> None:
     """SIGKILL to all of them."""
-    await _kill_and_start(stage.house.gateways, seconds)
+    await kill_and_start(stage.house.gateways, seconds)
 
 
 async def kill_flusher(stage: Stage, chance: random.Random, seconds: float) -> None:
     """SIGKILL to one."""
-    await _kill_and_start([chance.choice(stage.house.flushers)], seconds)
+    await kill_and_start([chance.choice(stage.house.flushers)], seconds)
 
 
 async def kill_all(stage: Stage, _chance: random.Random, seconds: float) -> None:
     """SIGKILL to all gateways and flushers."""
-    await _kill_and_start(stage.house.units, seconds)
+    await kill_and_start(stage.house.units, seconds)
 
 
 async def kill_unanswered(stage: Stage, chance: random.Random, seconds: float) -> None:
@@ -41,14 +43,21 @@ async def kill_unanswered(stage: Stage, chance: random.Random, seconds: float) -
     unit = chance.choice(stage.house.gateways)
     await _trip(unit.redis, Tripwire(b"_count\r\n", DOWN))
     await asyncio.sleep(IN_FLIGHT_SECONDS)
-    await _kill_and_start([unit], seconds)
+    await kill_and_start([unit], seconds)
 
 
 async def kill_unsettled(stage: Stage, chance: random.Random, seconds: float) -> None:
     """A flusher dies after Postgres has committed, and before the ledger was told."""
     unit = chance.choice(stage.house.flushers)
     await _trip(unit.redis, Tripwire(b"_settle\r\n", UP))
-    await _kill_and_start([unit], seconds)
+    await kill_and_start([unit], seconds)
+
+
+async def kill_writing(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """A flusher dies in the middle of a transaction: some of its batch is written."""
+    unit = chance.choice(stage.house.flushers)
+    await _trip(unit.postgres, Tripwire(b"COPY", UP))
+    await kill_and_start([unit], seconds)
 
 
 async def _trip(way: Proxy, wire: Tripwire) -> None:
@@ -59,6 +68,18 @@ async def _trip(way: Proxy, wire: Tripwire) -> None:
             await wire.tripped.wait()
 
 
+async def renew(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """One gateway and one flusher are of the next release, with another version of the server
+    functions, while the others go on with theirs; and it is taken back."""
+    units = [chance.choice(stage.house.gateways), chance.choice(stage.house.flushers)]
+    for unit in units:
+        await restart(unit, {LIBRARY_VERSION: str(VERSION + 1)})
+    stage.house.front.cut(0.5)  # some change from one release to the other
+    await asyncio.sleep(seconds)
+    for unit in units:
+        await restart(unit, {})
+
+
 async def roll(stage: Stage, _chance: random.Random, seconds: float) -> None:
     """SIGTERM to one gateway after the other, each started again."""
     for unit in stage.house.gateways:
@@ -67,11 +88,19 @@ async def roll(stage: Stage, _chance: random.Random, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _kill_and_start(units: Sequence[Unit], seconds: float) -> None:
+async def kill_and_start(units: Sequence[Unit], seconds: float) -> None:
+    """SIGKILL, and a start so long after it."""
     await asyncio.gather(*(asyncio.to_thread(unit.program.kill) for unit in units))
     await asyncio.sleep(seconds)
     for unit in units:
         await start(unit)
+
+
+async def restart(unit: Unit, oddities: dict[str, str]) -> None:
+    """SIGTERM, and a start with these oddities (see `launch.py`)."""
+    await asyncio.to_thread(unit.program.stop)
+    unit.program.oddities = oddities
+    await start(unit)
 
 
 async def start(unit: Unit) -> None:

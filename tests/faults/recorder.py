@@ -12,7 +12,7 @@ from typing import Protocol
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from meter.codes import ErrorCode
+from meter.codes import CloseCode, ErrorCode
 from meter.messages import Started, StopNotice
 from meter.seconds import Range
 from minute_meter.connection import connect
@@ -27,6 +27,7 @@ OPEN_SECONDS = 5.0
 JITTER_SCALE = 0.2
 # Further ahead than this the client sends nothing.
 FUTURE_SECONDS = 1
+FAR_SECONDS = 300
 
 
 class Habit(Protocol):
@@ -88,6 +89,7 @@ class SimulatedRecorder:
         self._look_at = 0.0
         self._finishing = False
         self._too_early = False  # some seconds on this connection, as the server says
+        self._ahead: set[int] = set()  # refused so, and far ahead of what time it is in truth
         self._wake = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._origin: int | None = None
@@ -107,7 +109,7 @@ class SimulatedRecorder:
 
     def go_offline(self, seconds: float) -> None:
         """Lose the connection, and have none for so long. It records on."""
-        self.offline_until = time.monotonic() + seconds
+        self.offline_until = max(self.offline_until, time.monotonic() + seconds)
         if self._socket is not None:
             self._socket.transport.abort()
 
@@ -120,7 +122,9 @@ class SimulatedRecorder:
                     await self._pause(core.connect_at)
                 await self._connect_once()
             self.book.ended_at, self.book.end = time.monotonic(), core.end
-            self.book.doubtful = self.book.claimed & self._early()
+            # Whoever speaks for the session now owes what this one still held.
+            self.book.superseded = core.end is not None and core.end.code == CloseCode.TAKEN_OVER
+            self.book.doubtful = self.book.claimed & (self._early() | self._ahead)
         except asyncio.CancelledError:
             self.book.abandoned = True
             if self._socket is not None:
@@ -253,7 +257,11 @@ class SimulatedRecorder:
                     book.stop_told_at, book.stop_reason = time.monotonic(), reason
             case Refused(code=code, seconds=seconds):
                 book.refusals += 1
-                self._too_early |= code == ErrorCode.SECOND_IN_FUTURE
+                if code == ErrorCode.SECOND_IN_FUTURE:
+                    self._too_early = True
+                    # Numbered by a server's clock since set back. The message doesn't say which.
+                    far = time.time() + FAR_SECONDS
+                    self._ahead.update(second for second in book.recorded if second > far)
                 before = self._origin or 0  # as it was before a new beginning
                 for first, last in seconds:
                     book.refuse(code, range(before + first, before + last + 1))

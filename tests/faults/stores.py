@@ -6,7 +6,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,9 @@ import redis.asyncio
 
 from command.embedded import EmbeddedValkey
 from command.embedded.files import LOOPBACK
-from meter.ledger.types import LedgerUnavailable
+from meter.ledger.auditing import LedgerAccount, LedgerAudit
+from meter.ledger.types import DueSession, LedgerUnavailable, SessionKey, SessionState
+from persistence.writer import write
 from tests.faults import processes
 from tests.faults.house import House
 from tests.faults.proxy import Direction, Tripwire
@@ -25,7 +27,10 @@ SYNC_SECONDS = 10.0
 CATCH_UP_SECONDS = 15.0
 # A flusher that is well looks once a second.
 LAG_SECONDS = 2.0
+TURN_SECONDS = 1.2
+RECOVERY_SECONDS = 3.0
 CLIENTS_AT_ONCE = 10
+TAKE_SECONDS, ENOUGH_SESSIONS = 6.0, 25
 
 
 # Valkey -------------------------------------------------------------------------------------------
@@ -46,20 +51,25 @@ async def kill_valkey(stage: Stage, _chance: random.Random, seconds: float) -> N
 async def empty_valkey(stage: Stage, _chance: random.Random, seconds: float) -> None:
     """SIGKILL, and a restart with nothing."""
     await flushed(stage.house)
-    await _restart_valkey(stage.house, seconds, lambda: _forget(stage.house.valkey))
+    await _empty(stage.house, seconds)
+    await recovered(stage.house)
 
 
 async def empty_and_kill(stage: Stage, chance: random.Random, seconds: float) -> None:
     """All data of Valkey and one gateway are gone at once."""
     await flushed(stage.house)
-    await asyncio.gather(
-        empty_valkey(stage, chance, 0.2), processes.kill_gateway(stage, chance, seconds)
-    )
+    await asyncio.gather(_empty(stage.house, 0.2), processes.kill_gateway(stage, chance, seconds))
+    await recovered(stage.house)
+
+
+async def _empty(house: House, seconds: float) -> None:
+    await _restart_valkey(house, seconds, lambda: _forget(house.valkey))
 
 
 async def flushed(house: House) -> None:
     """Wait until flushers have caught up with the fault before: what ended while Postgres was away
     has no holder but Valkey and a gateway, and those are about to go."""
+    await asyncio.sleep(TURN_SECONDS)  # what a clock since set back made due is found by a flusher
     ledger = house.ledger()
     deadline = time.monotonic() + CATCH_UP_SECONDS
     try:
@@ -71,6 +81,13 @@ async def flushed(house: House) -> None:
             await asyncio.sleep(0.2)
     finally:
         await ledger.aclose()
+
+
+async def recovered(house: House) -> None:
+    """After a loss: wait until gateways and recorders have given back what they hold, and that is
+    durable. Until then nobody else may lose it."""
+    await asyncio.sleep(RECOVERY_SECONDS)
+    await flushed(house)
 
 
 async def _restart_valkey(house: House, seconds: float, between: Callable[[], None]) -> None:
@@ -125,6 +142,7 @@ async def fail_over_valkey(stage: Stage, _chance: random.Random, seconds: float)
     house.valkey = replica
     former.stop()
     shutil.rmtree(former.directory.parent, ignore_errors=True)
+    await recovered(house)
 
 
 def _start_replica(house: House) -> EmbeddedValkey:
@@ -198,6 +216,42 @@ async def hold_back(stage: Stage, chance: random.Random, seconds: float) -> None
     unit.postgres.stall(frozenset({Direction.UP}))
     await asyncio.sleep(seconds)
     unit.postgres.heal()
+
+
+async def write_stale(stage: Stage, _chance: random.Random, seconds: float) -> None:
+    """A flusher that stood still for so long commits what it took then: less than is there now."""
+    house = stage.house
+    taken = await _take(house)
+    await asyncio.sleep(seconds)
+    connection = await house.database()
+    try:
+        await write(connection, taken)
+    finally:
+        await connection.close()
+
+
+async def _take(house: House) -> list[DueSession]:
+    """What is not durable, of all accounts; of some sessions at least, where they come in time."""
+    ledger = house.ledger()
+    deadline = time.monotonic() + TAKE_SECONDS
+    try:
+        audited = LedgerAudit(ledger)
+        while True:
+            accounts = [await audited.account(name) for name in await audited.organizations()]
+            taken = [due for each in accounts if each for due in _taken(each)]
+            if len(taken) >= ENOUGH_SESSIONS or time.monotonic() > deadline:
+                return taken
+            await asyncio.sleep(0.2)
+    finally:
+        await ledger.aclose()
+
+
+def _taken(account: LedgerAccount) -> Iterator[DueSession]:
+    """What a flusher would have taken of an account, had all been due."""
+    for each in account.pending:
+        key = SessionKey(account.organization_id, each.session_id)
+        state = SessionState(key, each.user_id, "chaos", origin=0, revision=0)
+        yield DueSession(state, False, "", each.minutes)
 
 
 async def lock_postgres(stage: Stage, _chance: random.Random, seconds: float) -> None:

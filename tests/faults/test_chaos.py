@@ -1,6 +1,5 @@
 """A short chaos run with a fixed seed. `make chaos` is the long one."""
 
-import dataclasses
 import io
 import itertools
 import json
@@ -10,45 +9,12 @@ import pytest
 import typer
 from rich.console import Console
 
-from tests.faults.__main__ import as_json, chosen, print_outcome
+from tests.faults.__main__ import chosen
 from tests.faults.faults import FAULTS
 from tests.faults.nemesis import plan
-from tests.faults.run import Options, Run
-
-SEED = 4
-KINDS = frozenset(
-    {
-        "gateway killed",
-        "flusher killed unsettled",
-        "valkey killed",
-        "valkey emptied",
-        "valkey functions flushed",
-        "valkey emptied, gateway killed",
-        "postgres killed",
-        "postgres refuses transactions",
-        "clients cut",
-        "server's clock steps 3 s",
-        "rolling restart",
-    }
-)
-
-
-def short(seconds: float = 18.0) -> Options:
-    """A run that has each of these faults once, of at most two seconds, and some in overlap."""
-    faults = [fault for fault in FAULTS if fault.name in KINDS]
-    brief = [
-        dataclasses.replace(fault, seconds=(fault.seconds[0] / 4, min(fault.seconds[1], 2.0)))
-        for fault in faults
-    ]
-    return Options(
-        seconds=seconds,
-        seed=SEED,
-        recorders=60,
-        accounts=12,
-        session_seconds=(2.0, 15.0),
-        faults=brief,
-        alone=False,
-    )
+from tests.faults.report import as_json, as_markdown, print_outcome
+from tests.faults.run import Run
+from tests.faults.short import KINDS, short
 
 
 @pytest.mark.integration
@@ -62,9 +28,10 @@ async def test_nothing_is_lost_and_nothing_billed_twice_whatever_breaks(director
     assert outcome.verdict.counted > 250
     assert outcome.reconnects > 50
     said = io.StringIO()
-    print_outcome(Console(file=said), outcome)
+    print_outcome(Console(file=said), outcome, None)
     assert "nothing lost, nothing twice" in said.getvalue()
-    assert json.loads(json.dumps(as_json(outcome)))["seconds"]["lost"] == 0
+    assert json.loads(json.dumps(as_json(outcome, None)))["seconds"]["lost"] == 0
+    assert "| lost | 0 |" in as_markdown(outcome, None)
 
 
 def test_kinds_of_fault_are_chosen_by_parts_of_their_names() -> None:
@@ -74,7 +41,7 @@ def test_kinds_of_fault_are_chosen_by_parts_of_their_names() -> None:
         "postgres locked",
     }
     assert chosen("", 10) == FAULTS
-    assert not any(fault.long for fault in chosen("", 1))
+    assert not any(fault.minutes > 1 for fault in chosen("", 1))
     with pytest.raises(typer.BadParameter):
         chosen("no such thing", 1)
 

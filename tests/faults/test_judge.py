@@ -3,6 +3,7 @@
 from uuid import UUID, uuid4
 
 from minute_meter.ends import End
+from tests.faults.alerts import Noted
 from tests.faults.book import Book
 from tests.faults.judge import Bill, Caps, Verdict, judge
 
@@ -102,3 +103,44 @@ def test_a_session_left_live_and_a_wrong_figure_are_findings() -> None:
     one = book()
     assert not judged([one], still_live=[one.session_id]).good
     assert judged([one], wrong_figures=["a month differs"]).findings == ["a month differs"]
+
+
+def noted(*marks: tuple[str, int], user: str | None = None) -> list[Noted]:
+    """Alerts of acme."""
+    return [Noted("acme", user, STARTED, kind, value) for kind, value in marks]
+
+
+PERCENT_70, PERCENT_90, PERCENT_100 = [("percent", value) for value in (70, 90, 100)]
+
+
+def test_each_threshold_that_the_rows_passed_has_one_alert() -> None:
+    caps = Caps({"acme": 10})
+    all_of_them = noted(PERCENT_70, PERCENT_90, PERCENT_100)
+    assert judged([book()], caps, alerts=all_of_them).good
+    assert not judged([book()], caps, alerts=all_of_them[:2]).good
+    assert not judged([book()], caps, alerts=[*all_of_them, all_of_them[0]]).good
+    assert judged([book(seconds=6)], caps, alerts=[]).good
+
+
+def test_an_alert_that_the_rows_do_not_justify_is_found() -> None:
+    assert not judged([book(seconds=6)], Caps({"acme": 10}), alerts=noted(PERCENT_70)).good
+    assert not judged([book()], alerts=noted(PERCENT_70)).good
+    caps = Caps({"acme": 10})
+    both = noted(PERCENT_70, PERCENT_90, PERCENT_100, ("percent", 50))
+    assert not judged([book()], caps, alerts=both).good
+
+
+def test_minutes_remaining_and_members_have_alerts_of_their_own() -> None:
+    caps = Caps(members={("acme", "ada"): 100})
+    late = noted(("remaining_minutes", 1), user="ada")
+    assert judged([book(seconds=40)], caps, alerts=late).good
+    assert not judged([book(seconds=40)], caps, alerts=[]).good
+    assert judged([book(seconds=39)], caps, alerts=[]).good
+
+
+def test_who_was_taken_over_is_owed_what_was_called_durable() -> None:
+    one = book()
+    one.superseded = True
+    one.durable = set(list(one.recorded)[:6])
+    assert judged([one], billed={one.session_id: one.durable}, ledger={"acme": 6}).good
+    assert judged([one], billed={one.session_id: set()}, ledger={"acme": 0}).lost == 6
