@@ -1,5 +1,6 @@
 """What a flusher tells Prometheus."""
 
+import asyncio
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -29,6 +30,19 @@ class FlusherMetrics:
             "Seconds by which the ledger's figures differed from Postgres, and were put right",
             registry=registry,
         )
+        self.overage_reported = Counter(
+            "meter_overage_reported_minutes",
+            "Overage minutes that Stripe took",
+            registry=registry,
+        )
+        self.overage_waiting = Gauge(
+            "meter_overage_waiting_events", "Reports that wait to be sent", registry=registry
+        )
+        self.overage_unsettled = Gauge(
+            "meter_overage_unsettled_events",
+            "Reports that an operator has to look for",
+            registry=registry,
+        )
         self.failures = Counter(
             "meter_flusher_failures",
             "Turns given up because a store was away",
@@ -53,6 +67,13 @@ class FlusherMetrics:
             "meter_flusher_backlog_set_aside", "Sessions refused and waiting", registry=registry
         )
         self._live = Gauge("meter_flusher_live_sessions", "Live sessions", registry=registry)
+        self._tasks = Gauge(
+            "meter_tasks", "Tasks of the event loop: work under way", registry=registry
+        )
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Count this loop's tasks whenever asked, from whichever thread."""
+        self._tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
     def show(self, backlog: Backlog) -> None:
         """Take over the ledger's backlog."""
