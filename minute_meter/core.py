@@ -31,6 +31,7 @@ ABNORMAL = 1006  # RFC 6455, 7.4.1: closed without a close frame
 SENT_AGAIN_SECONDS = 60
 SET_BACK_SECONDS = 1.0
 MOST_SET_BACKS = 60
+QUIET_SECONDS = 10.0
 
 _REFUSALS = frozenset({ErrorCode.SECOND_IN_FUTURE, ErrorCode.SECOND_TOO_LATE})
 
@@ -82,6 +83,7 @@ class Core:
         self._notice: StopNotice | None = None
         self._last_error: Error | None = None
         self._set_backs = 0
+        self._quiet_until = float("-inf")
         self._frames: list[str] = []
         self._events: list[Event] = []
 
@@ -196,6 +198,7 @@ class Core:
         self.drop = None
         self._last_error = None
         self._set_backs = 0
+        self._quiet_until = float("-inf")
         self._liveness.heard(now)
         self._renewal.use(token)
 
@@ -275,6 +278,8 @@ class Core:
     def _pump(self, now: float) -> None:
         under_way = self.second_under_way(now)
         if self.phase is not Phase.LIVE or self.drop is not None or under_way is None:
+            return
+        if now < self._quiet_until:
             return
         # After a stop of the server's, only what it counted is sent again, to become durable.
         last_wanted = self._notice.last_second if self._notice else None
@@ -364,14 +369,19 @@ class Core:
 
     def _set_clock_back(self, now: float) -> None:
         # The local clock runs fast, or the server's was set back. The message doesn't say which
-        # seconds it means, so all that may be meant go out again when they are due.
+        # seconds it means, so all that may be meant go out again when they are due. An ack of later
+        # ones doesn't let go of them.
         position = self._timeline.position(now)
-        if self._set_backs >= MOST_SET_BACKS or position is None:
+        if position is None:
             return
-        self._set_backs += 1
         self._record(now)
-        self._timeline.set_back(SET_BACK_SECONDS)
-        self.held.send_again(floor(position) - SENT_AGAIN_SECONDS)
+        self.held.send_again()
+        if self._set_backs < MOST_SET_BACKS:
+            self._set_backs += 1
+            self._timeline.set_back(SET_BACK_SECONDS)
+        elif now >= self._quiet_until:
+            # Its clock is far behind, and may be put right: ask for the time again in a while.
+            self._quiet_until = self._move_at = now + QUIET_SECONDS
 
     def _refuse(self, refused: Refused) -> None:
         logger.warning("seconds refused (%s): %s", refused.code, refused.message)

@@ -247,6 +247,23 @@ def test_stop_waits_for_a_second_that_is_due_soon(run: Run) -> None:
     assert "heartbeat" in later
 
 
+def test_what_is_refused_as_early_is_kept_quiet_about_and_sent_after_the_time_was_told_anew(
+    run: Run,
+) -> None:
+    script = """const s = opened(); s.record(1000); run(s, 1001, 1003);
+    const refuse = (now) => note(s.received(JSON.stringify(
+      { type: "error", code: "second_in_future", message: "", fatal: false }), now));
+    refuse(1003.1); const anew = connect(s, 1003.5);
+    refuse(1004); const quiet = run(s, 1005, 1014); s.received(ack(9, 9), 1014.5);
+    const held = s.snapshot.heldSeconds; const later = run(s, 1015, 1024);
+    return [beats(anew), beats([...quiet, ...later]), held, beats(connect(s, 1025))]"""
+    anew, quiet, held, sent = run(script)
+    assert anew == [[0, 2]]
+    assert quiet == []
+    assert held >= 10
+    assert sent == [[0, 24]]
+
+
 def test_what_is_recorded_after_a_clock_was_set_back_has_its_numbers(run: Run) -> None:
     script = f"""{SET_BACK} const before = s.snapshot.recordedSeconds;
     return [beats(early), beats(run(s, 1007, 1010)), s.snapshot.recordedSeconds - before]"""

@@ -241,6 +241,11 @@ export class HeldSeconds {
   /** A new connection: nothing was sent on it. */
   restart() {
     this.#sentFrames = 0;
+    this.sendAgain();
+  }
+
+  /** All of them are to be sent once more, and no `ack` of what was sent lets go of them. */
+  sendAgain() {
     for (const second of this.#frames.keys()) this.#frames.set(second, 0);
   }
 

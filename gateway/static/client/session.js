@@ -16,7 +16,7 @@ import { TOKEN_RETRY_SECONDS, parse, refreshDelay, retryDelay } from "./timing.j
 
 const HANDSHAKE_SECONDS = 10;
 const SILENCE_MIN_SECONDS = 15;
-const RESYNCHRONIZE_SECONDS = 60;
+const RESYNCHRONIZE_SECONDS = 20;
 /** `stop` waits for seconds that are due within so long; others are of a clock that was set back. */
 const DUE_SOON_SECONDS = 60;
 /** A clock that says so much less than before was set back, and didn't just run fast. */
@@ -47,6 +47,8 @@ export class Session {
   /** The server has said `stop`: why, and the last second that it counts. @type {{ reason: string, last: number } | null} */
   #notice = null;
   #resynchronizedAt = -Infinity;
+  /** Until then nothing is sent, as it would be refused. @type {number | null} */
+  #quietUntil = null;
   #ackSeconds = 5;
   #heard = 0;
   /** When something has to happen: a retry, the end of a handshake, the move off a draining gateway. @type {number | null} */
@@ -290,6 +292,7 @@ export class Session {
     this.#countedThrough = message.counted_through;
     this.#durableThrough = message.durable_through;
     this.#startedOnce = true;
+    this.#quietUntil = null;
     this.#enter("connected", null);
     this.#emit("started", { sessionId: message.session_id, origin: message.origin, resumed: message.resumed });
     if (this.#usage) this.#emit("usage", { usage: this.#usage });
@@ -343,11 +346,19 @@ export class Session {
       return;
     }
     this.#emit("refused", { code: error.code, message: error.message });
-    const often = now - this.#resynchronizedAt < RESYNCHRONIZE_SECONDS;
-    if (error.code === "second_in_future" && this.#connected && !often) {
-      this.#resynchronizedAt = now;
-      this.#reconnect(now);
-    }
+    if (error.code !== "second_in_future" || !this.#connected) return;
+    // It doesn't say which seconds it means: an ack of later ones must not let go of them.
+    this.#held.sendAgain();
+    const next = this.#resynchronizedAt + RESYNCHRONIZE_SECONDS;
+    if (now < next) this.#quietUntil = next;
+    else this.#resynchronize(now);
+  }
+
+  /** @param {number} now */
+  #resynchronize(now) {
+    this.#resynchronizedAt = now;
+    this.#quietUntil = null;
+    this.#reconnect(now);
   }
 
   /** @param {number} code @returns {string} */
@@ -365,6 +376,8 @@ export class Session {
       else this.#reconnect(now);
     } else if (this.#connected && now - this.#heard > silence) {
       this.#reconnect(now);
+    } else if (this.#connected && this.#quietUntil !== null && now >= this.#quietUntil) {
+      this.#resynchronize(now);
     }
     if (this.#connected && this.#refreshAt !== null && now >= this.#refreshAt) {
       this.#refreshAt = null;
@@ -390,7 +403,7 @@ export class Session {
    */
   #flush(now) {
     this.#claim(now);
-    if (!this.#connected || !this.#clock.synchronized) return;
+    if (!this.#connected || !this.#clock.synchronized || this.#quietUntil !== null) return;
     const counted = this.#notice?.last ?? Infinity;
     const underWay = Math.floor(this.#clock.position(now));
     const through = Math.min(underWay + 1, counted);
