@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from meter.codes import EndReason
 from meter.ledger.driver import Ledger
@@ -97,9 +99,10 @@ async def test_a_recorder_that_ignores_it_gains_nothing(
         await recorder.hear(0, 4)
         await recorder.acked(4)
         await operator.stop(recorder.session_id)
-        while recorder.socket.close_code is None:
-            await recorder.socket.send('{"type":"heartbeat","from":0,"to":50}')
-            await asyncio.sleep(0.02)
+        with suppress(ConnectionClosed):
+            while True:
+                await recorder.socket.send('{"type":"heartbeat","from":0,"to":50}')
+                await asyncio.sleep(0.02)
     async with recording(another, "acme", recorder.session_id) as again:
         await again.send(type="start", token=token("acme"), session_id=again.session_id)
         assert (await again.one("error"))["code"] == "session_ended"

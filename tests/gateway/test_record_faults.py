@@ -13,11 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from command.embedded import EmbeddedPostgres, EmbeddedValkey
+from command.embedded import EmbeddedValkey
 from command.embedded.files import free_port
 from meter.codes import EndReason
 from meter.ledger.driver import Ledger
 from meter.ledger.types import SessionKey
+from tests.gateway.limited import Gateways
 from tests.gateway.memory_storage import MemoryStorage
 from tests.gateway.serving import (
     SECRET,
@@ -253,12 +254,12 @@ async def test_draining_without_redis_ends_all_the_same(
 
 
 async def test_the_process_drains_on_sigterm(
-    valkey: EmbeddedValkey, postgres_server: EmbeddedPostgres, ledger: Ledger
+    valkey: EmbeddedValkey, gateways: Gateways, ledger: Ledger
 ) -> None:
     port = free_port()
     environment = {
         **os.environ,
-        "DATABASE_URL": postgres_server.url,
+        "DATABASE_URL": gateways.database_url,
         "REDIS_URL": valkey.url,
         "METER_JWT_SECRET": SECRET,
         "METER_DRAIN_SECONDS": "0.2",
