@@ -11,32 +11,28 @@ import time
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway.aftercare import Aftercare, Patient
 from gateway.alerter import Alerter
 from gateway.keepsakes import Keepsakes
 from gateway.metrics import Metrics
-from gateway.opener import Opener
+from gateway.opener import Opener, OpenerLedger
 from gateway.recovery import RETRY_SECONDS, Recovery, Speaker, is_curable
 from gateway.roster import Roster
 from gateway.session import COUNTED, LOOK_SECONDS, RecorderSession
 from meter.codes import EndReason
-from meter.ledger.calls import Argument
 from meter.ledger.types import (
-    AccountFigures,
     Counted,
     CountItem,
     CountStatus,
     LedgerUnavailable,
-    Opened,
     OpenRequest,
     SessionKey,
     SessionState,
     Standing,
     Storage,
     StorageUnavailable,
-    StoredSession,
 )
 from meter.thresholds import Told
 from meter.usage import is_exhausted, is_limited
@@ -54,10 +50,8 @@ LOOK_TICK_SECONDS = 0.2
 SESSION_TICK_SECONDS = 0.5
 
 
-class LedgerCalls(Protocol):
+class LedgerCalls(OpenerLedger, Protocol):
     """What the counter needs of `meter.ledger.driver.Ledger`."""
-
-    async def open(self, request: OpenRequest) -> Opened: ...
 
     async def count(self, items: list[CountItem]) -> list[Counted]: ...
 
@@ -66,14 +60,6 @@ class LedgerCalls(Protocol):
     async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None: ...
 
     async def note_told(self, told: list[tuple[SessionKey, str]]) -> None: ...
-
-    async def seed_account(self, figures: AccountFigures) -> int: ...
-
-    async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool: ...
-
-    async def survey(
-        self, function: str, partitions: Sequence[int], arguments: Sequence[Argument]
-    ) -> list[Any]: ...
 
 
 class Counter:

@@ -46,6 +46,8 @@ class OpenerLedger(Protocol):
 
     async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool: ...
 
+    async def claim_id(self, key: SessionKey, user_id: str) -> bool: ...
+
     async def survey(
         self, function: str, partitions: Sequence[int], arguments: Sequence[Argument]
     ) -> list[Any]: ...
@@ -104,11 +106,14 @@ class Opener:
         except StorageUnavailable:
             if known is not None:
                 raise
-            if await self._is_anothers(request.key):
+            mine = await self._ledger.claim_id(request.key, request.user_id)
+            if not mine or await self._is_anothers(request.key):
                 return OpenStatus.FOREIGN
             # The account is warm, so its limits are known. Should the id be an old one, its new
             # seconds are other seconds, and the rows' key still keeps each from counting twice.
             return replace(request, create=True)
+        if stored is None and not await self._ledger.claim_id(request.key, request.user_id):
+            return OpenStatus.FOREIGN
         if stored is None and known is None:
             return replace(request, create=True)
         if known is not None and (stored is None or stored.state.revision == 0):

@@ -16,7 +16,7 @@ from meter.ledger import calls, loading, replies
 from meter.ledger.clients import Client, client_of, cluster_of, primaries
 from meter.ledger.fence import Fence
 from meter.ledger.functions import LIBRARY, Library
-from meter.ledger.keys import COMPARED_RUN, PARTITIONS, partition_of, prefix_of
+from meter.ledger.keys import COMPARED_RUN, PARTITIONS, id_claim_of, partition_of, prefix_of
 from meter.ledger.types import (
     AccountFigures,
     AccountLimits,
@@ -39,6 +39,8 @@ from meter.ledger.types import (
 Result = TypeVar("Result")
 # A function's name without its version, its keys, its arguments.
 Call = tuple[str, Sequence[str], Sequence[calls.Argument]]
+
+ID_CLAIM_KEPT_SECONDS = 3600
 
 
 class Ledger:
@@ -253,6 +255,19 @@ class Ledger:
                 for each in limits
             ]
         )
+
+    async def claim_id(self, key: SessionKey, user_id: str) -> bool:
+        """Whether a session's id is this user's: it is the first one's who claims it, for as long
+        as it may take until Postgres has the session. Accounts of all partitions see it."""
+        name, claimant = id_claim_of(key.session_id), f"{key.organization_id}\0{user_id}"
+
+        async def claim() -> bool:
+            first = await self._client.set(
+                name, claimant, nx=True, get=True, ex=ID_CLAIM_KEPT_SECONDS
+            )
+            return first is None or replies.text(cast(bytes, first)) == claimant
+
+        return await self._guard(claim)
 
     async def restore_session(self, stored: StoredSession, metadata: str = "") -> bool:
         """Put a session back that the ledger lost; False when it is there already."""

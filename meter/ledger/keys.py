@@ -20,6 +20,11 @@ def prefix_of(partition: int) -> str:
     return _PREFIXES[partition]
 
 
+def id_claim_of(session_id: str) -> str:
+    """The key that says whose a session's id is, while Postgres may not know the session yet."""
+    return f"{prefix_of(partition_of(session_id))}:id:{session_id}"
+
+
 _PREFIXES = tuple(f"mm:{{{partition:02d}}}" for partition in range(PARTITIONS))
 
 COMPARED_RUN = f"{_PREFIXES[0]}:run"

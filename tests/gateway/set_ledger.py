@@ -59,6 +59,7 @@ class SetLedger:
         self.entries: dict[str, Entry] = {}
         self.warm: set[str] = set()
         self.told: dict[str, str] = {}
+        self.claims: dict[str, tuple[SessionKey, str]] = {}
         self.calls: list[str] = []
         self.batches: list[list[CountItem]] = []
 
@@ -120,6 +121,13 @@ class SetLedger:
         """As `Ledger` says; all its sessions are in one partition."""
         assert function == "find"
         return self._reachable("survey", lambda: [[] for _ in partitions])
+
+    async def claim_id(self, key: SessionKey, user_id: str) -> bool:
+        """As `Ledger` says."""
+        claimant = (key, user_id)
+        return self._reachable(
+            "claim", lambda: self.claims.setdefault(key.session_id, claimant) == claimant
+        )
 
     async def note_told(self, told: Sequence[tuple[SessionKey, str]]) -> None:
         """As `Ledger` says."""

@@ -3,6 +3,8 @@
 Between a real Valkey and a real Postgres.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -69,6 +71,25 @@ async def test_another_organizations_session_is_refused_as_postgres_knows_it(
     assert await scene.open(THEIRS) is OpenStatus.FOREIGN
     assert not_opened(OpenStatus.FOREIGN).close is CloseCode.NOT_ALLOWED
     assert await scene.open(MINE) is OpenStatus.RESUMED
+
+
+async def test_before_postgres_knows_it_an_id_is_the_first_ones_who_came_with_it(
+    scene: Scene,
+) -> None:
+    assert await scene.open(THEIRS) is OpenStatus.FOREIGN
+    another_gateway = Opener(scene.ledger, scene.storage)
+    key = SessionKey(THEIRS, scene.session_id)
+    request = OpenRequest(key, "bob", "recording", 1)
+    origin = int(time.time()) - 60  # as a recorder claims it, or a minute that is tracked by HTTP
+    assert (await another_gateway.open(request, None, origin)).status is OpenStatus.FOREIGN
+    assert await scene.open(MINE) is OpenStatus.RESUMED
+
+
+async def test_of_many_who_come_with_one_new_id_at_once_one_gets_it(scene: Scene) -> None:
+    organizations = [f"org_{number}" for number in range(20)]
+    session_id = str(uuid4())
+    statuses = await asyncio.gather(*(scene.open(each, session_id) for each in organizations))
+    assert sorted(statuses) == sorted([OpenStatus.CREATED] + [OpenStatus.FOREIGN] * 19)
 
 
 async def test_while_postgres_is_away_the_ledger_tells(
