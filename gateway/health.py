@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,6 +14,8 @@ from gateway.metrics import Metrics
 from meter.ledger.types import Backlog, LedgerUnavailable, StorageUnavailable
 
 CHECK_SECONDS = 2.0
+
+Result = TypeVar("Result")
 
 
 class Pinged(Protocol):
@@ -87,8 +89,7 @@ class Health:
 
     async def _backlog(self) -> dict[str, int] | None:
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                backlog = await self._ledger.backlog()
+            backlog = await _within(CHECK_SECONDS, self._ledger.backlog())
         except (LedgerUnavailable, TimeoutError):
             return None
         oldest = backlog.oldest_due_at
@@ -100,10 +101,31 @@ class Health:
         }
 
 
-async def _state(check: Callable[[], Awaitable[None]]) -> str:
+async def _state(check: Callable[[], Coroutine[None, None, None]]) -> str:
     try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await check()
+        await _within(CHECK_SECONDS, check())
     except (LedgerUnavailable, StorageUnavailable, TimeoutError) as error:
         return f"unavailable: {type(error).__name__}"
     return "ok"
+
+
+async def _within(seconds: float, work: Coroutine[None, None, Result]) -> Result:
+    """What comes of it in time; else `TimeoutError`, and it ends by itself: a driver that is
+    cancelled may take seconds more to give a frozen server's connection up."""
+    task = asyncio.get_running_loop().create_task(work)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if done:
+        return task.result()
+    _given_up.add(task)
+    task.add_done_callback(_let_go)
+    task.cancel()
+    raise TimeoutError
+
+
+def _let_go(task: asyncio.Task[Any]) -> None:
+    _given_up.discard(task)
+    if not task.cancelled():
+        task.exception()
+
+
+_given_up: set[asyncio.Task[Any]] = set()

@@ -1,5 +1,6 @@
 """`/readyz` and `/metrics`, as those see them who run a gateway."""
 
+import asyncio
 import time
 
 import httpx
@@ -53,6 +54,33 @@ async def test_readyz_says_when_making_durable_is_behind_and_stays_ready(
     assert answer.json()["checks"]["backlog"] == says
     assert answer.json()["backlog"]["set_aside"] == 1
     assert answer.json()["backlog"]["oldest_due_seconds"] in (due_since or 0, (due_since or 0) + 1)
+
+
+class Frozen(Store):
+    """It doesn't answer, and its driver takes its time to give the connection up."""
+
+    given_up = False
+
+    async def ping(self) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.5)
+            self.given_up = True
+
+
+async def test_readyz_answers_in_time_while_a_store_is_frozen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.health.CHECK_SECONDS", 0.05)
+    ledger = Frozen()
+    answer = await readyz(ledger)
+    assert not ledger.given_up
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["redis"] == "unavailable: TimeoutError"
+    async with asyncio.timeout(5):
+        while not ledger.given_up:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 async def test_without_the_ledger_there_is_no_backlog_to_tell() -> None:
