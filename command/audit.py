@@ -35,6 +35,8 @@ def audit(
 
     Those are monthly, daily and period figures, sessions' totals and members' minutes in Postgres,
     and the accounts' figures in Redis. Ends with 1 when some differ and weren't repaired.
+
+    Seconds that Postgres refuses to store are told, too; they are set aside, and no drift.
     """
     from persistence.audit import EVER
 
@@ -75,8 +77,9 @@ async def _audit(database: str, redis: str, span: "Period", repair: bool) -> "Re
     from persistence.database import Database
 
     ledger = Ledger.connect(redis)
-    # An audit reads all rows of its time: it may take a while.
-    rows = Database(database, name="minute-meter audit", max_connections=1, timeout_seconds=3600.0)
+    # An audit reads all rows of its time: it may take a while. A repair of the ledger's figures
+    # holds one connection, so that nobody else is at it, and reads over the other.
+    rows = Database(database, name="minute-meter audit", max_connections=2, timeout_seconds=3600.0)
     try:
         return await audit_all(rows, ledger, span, repair=repair)
     finally:

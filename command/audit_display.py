@@ -23,6 +23,8 @@ def show_report(report: Report, *, as_json: bool) -> None:
             "drift_seconds": total,
             "drifts": drifts,
             "ledger_accounts": report.accounts,
+            "set_aside_sessions": report.set_aside.sessions,
+            "set_aside_seconds": report.set_aside.seconds,
             "repaired": report.repaired,
         }
         sys.stdout.write(json.dumps(document) + "\n")
@@ -33,6 +35,10 @@ def show_report(report: Report, *, as_json: bool) -> None:
     style = "red" if report.drifts and not report.repaired else "green"
     console.print(f"[{style}]drift: {total:,} s[/] in {len(report.drifts):,} figures")
     console.print(f"[dim]{report.accounts:,} accounts in Redis compared[/]")
+    aside = report.set_aside
+    if aside.sessions:
+        console.print(f"[yellow]set aside: {aside.seconds:,} s[/], counted and in no row")
+        console.print(f"[dim]sessions that Postgres refuses: {aside.sessions:,}[/]")
     if report.repaired:
         console.print(f"{report.repaired:,} figures made anew from the rows")
 

@@ -4,8 +4,9 @@ The rows are the bill; all else is derived from them, and can be made anew from 
 """
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -14,6 +15,8 @@ from meter.ledger.auditing import AuditedLedger, LedgerAccount, LedgerAudit, Led
 from meter.periods import Period, month_of
 from persistence.database import Connection, Database
 from persistence.statements import statement
+
+logger = logging.getLogger(__name__)
 
 # A ledger's figure moves while it is compared; one that is really off is so again and again.
 LOOKS = 3
@@ -47,12 +50,22 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """Sessions whose rows Postgres refused, and the seconds of theirs that are in no row for that:
+    counted, in the ledger alone, and tried again."""
+
+    sessions: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What an audit found. `accounts` is how many of the ledger's were compared; `repaired` how
-    many figures were put right."""
+    many figures were put right. What is set aside is no drift: the ledger's figures hold it."""
 
     drifts: tuple[Drift, ...]
     accounts: int
+    set_aside: SetAside
     repaired: int = 0
 
 
@@ -93,12 +106,7 @@ async def audit_ledger(
         if look:
             await asyncio.sleep(LOOK_APART_SECONDS)
         asked = organizations if look == 0 else {drift.organization_id for drift in steady.values()}
-        found: dict[Place, Drift] = {}
-        for organization_id in asked:
-            account = await ledger.account(organization_id)
-            if account is not None:
-                for drift in await _compare(database, account, source):
-                    found[drift.organization_id, drift.user_id, drift.place] = drift
+        found = await _look(database, ledger, asked, source)
         # While sessions record, both sides move; what is really off stays off by as much.
         steady = {
             place: drift
@@ -108,6 +116,18 @@ async def audit_ledger(
         if not steady:
             break
     return list(steady.values())
+
+
+async def _look(
+    database: Database, ledger: LedgerAudit, organizations: Iterable[str], source: Source
+) -> dict[Place, Drift]:
+    found: dict[Place, Drift] = {}
+    for organization_id in organizations:
+        account = await ledger.account(organization_id)
+        if account is not None:
+            for drift in await _compare(database, account, source):
+                found[drift.organization_id, drift.user_id, drift.place] = drift
+    return found
 
 
 async def repair_ledger(
@@ -120,14 +140,38 @@ async def repair_ledger(
     """Put right what `audit_ledger` finds, and give it. One at a time does this, as two would move
     a figure twice; nothing is done while another is at it.
 
+    Without `by_rows` what is found is looked at by its rows before anything is moved, as it may be
+    Postgres' own figure that is off. It takes a second connection.
+
     Raises `StorageUnavailable` and `LedgerUnavailable`.
     """
     async with database.connection() as connection, connection.transaction():
         if not await connection.fetchval(statement("claim_ledger_repair")):
             return []
         drifts = await audit_ledger(database, ledger, organizations, by_rows=by_rows)
+        if drifts and not by_rows:
+            drifts = await _confirmed(database, ledger, drifts)
         await _correct(ledger, drifts)
     return drifts
+
+
+async def _confirmed(
+    database: Database, ledger: LedgerAudit, drifts: Sequence[Drift]
+) -> list[Drift]:
+    """Those that the rows have, too; by another number they are in motion, and wait."""
+    suspects = {drift.organization_id for drift in drifts}
+    by_rows = await _look(database, ledger, suspects, _counted)
+    confirmed = []
+    for drift in drifts:
+        found = by_rows.get((drift.organization_id, drift.user_id, drift.place))
+        if found is None:
+            logger.error(
+                "what Postgres keeps of %r isn't what its rows say: run `meter audit --repair`",
+                drift.organization_id,
+            )
+        elif found.seconds == drift.seconds:
+            confirmed.append(found)
+    return confirmed
 
 
 async def _correct(ledger: LedgerAudit, drifts: Sequence[Drift]) -> None:
@@ -138,6 +182,18 @@ async def _correct(ledger: LedgerAudit, drifts: Sequence[Drift]) -> None:
     for (organization_id, place), seconds in moves.items():
         period = Period(*map(int, place.split("-")))
         await ledger.correct(organization_id, period, seconds)
+
+
+async def find_set_aside(database: Database, ledger: LedgerAudit) -> SetAside:
+    """What Postgres refused. Raises `StorageUnavailable` and `LedgerUnavailable`."""
+    sessions = await ledger.set_aside()
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            statement("load_durable_seconds"), [UUID(each.key.session_id) for each in sessions]
+        )
+    durable = {row["session_id"]: row["seconds"] for row in rows}
+    missing = [max(each.seconds - durable.get(each.key.session_id, 0), 0) for each in sessions]
+    return SetAside(len(sessions), sum(missing))
 
 
 async def audit_all(
@@ -153,7 +209,9 @@ async def audit_all(
     organizations = await audited.organizations()
     look = repair_ledger if repair else audit_ledger
     live = await look(database, audited, organizations)
-    return Report((*rows, *live), len(organizations), repaired + (len(live) if repair else 0))
+    repaired += len(live) if repair else 0
+    set_aside = await find_set_aside(database, audited)
+    return Report((*rows, *live), len(organizations), set_aside, repaired)
 
 
 async def _compare(database: Database, account: LedgerAccount, source: Source) -> list[Drift]:

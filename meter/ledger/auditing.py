@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meter.ledger.calls import Argument
-from meter.ledger.replies import text
-from meter.ledger.types import Minute
+from meter.ledger.keys import PARTITIONS, prefix_of
+from meter.ledger.replies import session_state, text
+from meter.ledger.types import Minute, SessionState
 from meter.periods import Period
 from meter.seconds import minute_from_bitmap
 
@@ -49,7 +50,13 @@ class AuditedLedger(Protocol):
         self, function: str, organization_id: str, arguments: Sequence[Argument]
     ) -> Any: ...
 
+    async def survey(
+        self, function: str, partitions: Sequence[int], arguments: Sequence[Argument]
+    ) -> list[Any]: ...
+
     async def names(self, pattern: str) -> list[str]: ...
+
+    async def fields(self, name: str) -> list[str]: ...
 
     async def incarnation(self) -> str: ...
 
@@ -80,6 +87,18 @@ class LedgerAudit:
     async def note_compared(self, incarnation: str) -> None:
         """Let gateways count on this one."""
         await self._ledger.note_compared(incarnation)
+
+    async def set_aside(self) -> list[SessionState]:
+        """Sessions whose rows Postgres refused, and which are tried again."""
+        found: list[SessionState] = []
+        holding = set(await self._ledger.names("mm:{*:aside"))
+        for partition in range(PARTITIONS):
+            name = f"{prefix_of(partition)}:aside"
+            for session_id in await self._ledger.fields(name) if name in holding else ():
+                (reply,) = await self._ledger.survey("find", (partition,), (session_id,))
+                if reply:
+                    found.append(session_state(session_id, reply))
+        return found
 
     async def account(self, organization_id: str) -> LedgerAccount | None:
         """An organization's figures; None when the ledger doesn't know it (any more)."""

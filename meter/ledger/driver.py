@@ -210,6 +210,14 @@ class Ledger:
 
         return await self._guard(scan)
 
+    async def fields(self, name: str) -> list[str]:
+        """The fields of the hash at this key."""
+
+        async def read() -> list[str]:
+            return [replies.text(field) for field in await self._client.hkeys(name)]
+
+        return await self._guard(read)
+
     async def peek(self, sessions: Mapping[int, Sequence[str]]) -> list[Any]:
         """Sessions by partition, as they are now; the partitions' replies in order."""
         return await self._run(

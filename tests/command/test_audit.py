@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +13,17 @@ from typer.testing import CliRunner
 from command.embedded import EmbeddedPostgres
 from command.errors import CommandError
 from command.group import app
+from meter.codes import EndReason
+from meter.ledger.auditing import LedgerAudit
+from meter.ledger.driver import Ledger
+from meter.ledger.types import CountItem, OpenRequest, Rules, SessionKey
+from meter.periods import month_of
 from persistence.database import Database
+from persistence.flusher import Flusher
+from persistence.storage import PostgresStorage
 from persistence.writer import Writer
 from tests.ledger.servers import Valkey
-from tests.persistence.builders import FULL, THIS_MINUTE, due
+from tests.persistence.builders import FULL, THIS_MINUTE, due, session_id
 from tests.persistence.conftest import migrate_at, run_sql, url_of
 
 pytestmark = pytest.mark.integration
@@ -70,6 +79,56 @@ def test_drift_is_shown_and_ends_with_1_until_it_is_repaired(url: str) -> None:
     code, shown = audit("--repair")
     assert (code, "made anew" in shown) == (0, True)
     assert drifts(audit("--json")[1]) == []
+
+
+def test_the_ledgers_figures_are_repaired_as_well(url: str) -> None:
+    asyncio.run(_count_wrongly(url))
+    assert drifts(audit("--json")[1]) == [("audited", -60), ("audited", -60)]
+    code, shown = audit("--repair", "--json")
+    assert (code, json.loads(shown)["repaired"]) == (0, 2)
+    assert drifts(audit("--json")[1]) == []
+
+
+def test_what_postgres_refuses_is_shown_and_no_drift(url: str) -> None:
+    assert "set aside" not in audit()[1]
+    asyncio.run(_refuse(url, 30))
+    code, shown = audit()
+    assert code == 0
+    assert "set aside: 30 s" in shown
+    assert "sessions that Postgres refuses: 1" in shown
+    told = json.loads(audit("--json")[1])
+    assert (told["set_aside_sessions"], told["set_aside_seconds"]) == (1, 30)
+    assert told["drifts"] == []
+
+
+async def _refuse(url: str, seconds: int) -> None:
+    """So many seconds are counted, and Postgres refuses their rows."""
+    ledger = Ledger.connect(os.environ["REDIS_URL"], Rules(future_seconds=100))
+    storage, database = PostgresStorage(url), Database(url, name="test", max_connections=2)
+    key = SessionKey("audited", session_id())
+    figures = await storage.load_account("audited", "user_2", int(time.time()), with_live=True)
+    await ledger.seed_account(figures)
+    await ledger.open(OpenRequest(key, "user_2", "recording", 1, create=True))
+    await ledger.count([CountItem(key, ((0, seconds - 1),))])
+    await ledger.close(key, EndReason.STOPPED)
+    await run_sql(
+        url, "ALTER TABLE usage_tracking ADD CONSTRAINT broken CHECK (user_id <> 'user_2')"
+    )
+    await Flusher(ledger, Writer(database)).flush()
+    await ledger.aclose()
+    await storage.aclose()
+    await database.aclose()
+
+
+async def _count_wrongly(url: str) -> None:
+    """The ledger has the account, and nothing of its minute."""
+    ledger, storage = Ledger.connect(os.environ["REDIS_URL"]), PostgresStorage(url)
+    figures = await storage.load_account("audited", "user_1", int(time.time()))
+    await ledger.seed_account(figures)
+    period = month_of(int(time.time()))
+    await LedgerAudit(ledger).correct("audited", period, {None: -60, "user_1": -60})
+    await ledger.aclose()
+    await storage.aclose()
 
 
 @pytest.mark.parametrize("month", ["2026", "2026-13", "november", "0001-01"])

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -14,7 +15,14 @@ from meter.ledger.driver import Ledger
 from meter.ledger.types import CountItem, LookItem, OpenRequest, Rules, SessionKey, Standing
 from meter.periods import Period, month_of
 from persistence import audit as auditing
-from persistence.audit import EVER, audit_all, audit_ledger, audit_rows, repair_rows
+from persistence.audit import (
+    EVER,
+    SetAside,
+    audit_all,
+    audit_ledger,
+    audit_rows,
+    repair_rows,
+)
 from persistence.auditor import Auditor
 from persistence.database import Database
 from persistence.flusher import Flusher
@@ -177,6 +185,27 @@ async def test_a_ledgers_figure_that_is_off_is_found_and_put_right(
     assert (await audit_all(database, ledger, EVER, repair=False)).drifts == ()
 
 
+async def test_what_postgres_refuses_is_told_and_no_drift(
+    database: Database, storage: PostgresStorage, ledger: Ledger, connection: asyncpg.Connection
+) -> None:
+    ledger.rules = replace(ledger.rules, retry_refused_seconds=0)
+    flusher = Flusher(ledger, Writer(database))
+    keys = [await record(ledger, storage, 70, user) for user in ("user_1", "user_2", "user_3")]
+    assert (await audit_all(database, ledger, EVER, repair=False)).set_aside == SetAside(0, 0)
+    await connection.execute(
+        "ALTER TABLE usage_tracking ADD CONSTRAINT broken CHECK (user_id = 'user_1')"
+    )
+    for key in keys:
+        await ledger.close(key, EndReason.STOPPED)
+    await flusher.flush()
+    for repair in (False, True):
+        report = await audit_all(database, ledger, EVER, repair=repair)
+        assert (report.set_aside, report.drifts) == (SetAside(2, 140), ())
+    await connection.execute("ALTER TABLE usage_tracking DROP CONSTRAINT broken")
+    await flusher.flush()
+    assert (await audit_all(database, ledger, EVER, repair=False)).set_aside == SetAside(0, 0)
+
+
 async def test_the_flushers_rounds_put_right_what_is_off_and_say_so(
     database: Database,
     storage: PostgresStorage,
@@ -192,6 +221,25 @@ async def test_the_flushers_rounds_put_right_what_is_off_and_say_so(
     assert metrics.registry.get_sample_value("meter_flusher_drift_seconds_total") == 4
     assert "'org_1' was off by +4 s" in caplog.text
     assert await auditor.look() == 0
+
+
+async def test_a_corrupt_figure_of_postgres_is_said_and_not_spread_into_the_ledger(
+    database: Database,
+    storage: PostgresStorage,
+    ledger: Ledger,
+    connection: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    key = await record(ledger, storage, 10)
+    await ledger.close(key, EndReason.STOPPED)
+    await Flusher(ledger, Writer(database)).flush()
+    await connection.execute("UPDATE monthly_usage_cache SET seconds_used = seconds_used + 77")
+    await connection.execute("UPDATE daily_usage SET seconds_used = seconds_used + 77")
+    auditor = Auditor(ledger, database, FlusherMetrics())
+    assert await auditor.look() == 0
+    assert "what Postgres keeps of 'org_1' isn't what its rows say" in caplog.text
+    report = await audit_all(database, ledger, EVER, repair=False)
+    assert not [drift for drift in report.drifts if drift.figure == "ledger"]
 
 
 async def test_several_who_repair_at_once_move_a_figure_once(
