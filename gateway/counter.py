@@ -186,6 +186,8 @@ class Counter:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._stop_wait_seconds):
                     await patient.durable.wait()
+            with suppress(LedgerUnavailable):  # for what is durable by now
+                state = await self._ledger.close(session.key, reason) or state
         session.ended(state)
         speaker.perform()
         self.forget(speaker)

@@ -61,10 +61,10 @@ class Ending(Starting):
             self._end_asked = False
             self._queue()
         else:
-            self._stopped(state.seconds)
+            self._stopped(state.seconds, state.durable_through)
 
-    def _stopped(self, seconds: int) -> None:
-        self._send(messages.Stopped(self._end_reason.value, seconds))
+    def _stopped(self, seconds: int, durable_through: int) -> None:
+        self._send(messages.Stopped(self._end_reason.value, seconds, durable_through))
         if self._end_reason is EndReason.LIMIT_REACHED:
             self._close(CloseCode.LIMIT_REACHED, "limit reached")
         else:
@@ -100,11 +100,12 @@ class Ending(Starting):
         if self._end_asked:
             return  # by ourselves; its answer follows
         if self.phase is Phase.ENDING and reply.end_reason == self._end_reason:
-            self._stopped(reply.seconds)  # by ourselves; its answer was cut off
+            # By ourselves; its answer was cut off.
+            self._stopped(reply.seconds, reply.durable_through)
             return
         if reply.end_reason == EndReason.ADMIN:
             self._send(messages.StopNotice(reply.end_reason, reply.highest, 0))
-        self._send(messages.Stopped(reply.end_reason, reply.seconds))
+        self._send(messages.Stopped(reply.end_reason, reply.seconds, reply.durable_through))
         self._close(admission.close_after(reply.end_reason), reply.end_reason)
 
     def _queue(self) -> None:

@@ -164,10 +164,11 @@ class StopNotice(Struct, tag="stop", tag_field="type", frozen=True):
 
 
 class Stopped(Struct, tag="stopped", tag_field="type", frozen=True):
-    """The session has ended; the server closes next."""
+    """The session has ended; the server closes next. `durable_through` as in `Ack`."""
 
     reason: str
     session_seconds: int
+    durable_through: int = -1
 
 
 class Drain(Struct, tag="drain", tag_field="type", frozen=True):

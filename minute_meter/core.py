@@ -352,6 +352,7 @@ class Core:
 
     def _on_stopped(self, message: Stopped) -> None:
         self.session_seconds = message.session_seconds
+        self.durable_through = max(self.durable_through, message.durable_through)
         self.drop = Drop.DONE
         announced = self._stopping or self._notice is not None
         code = CLOSE_OF_END.get(message.reason, CloseCode.NORMAL)  # which the server sends next

@@ -247,6 +247,16 @@ def test_stop_waits_for_a_second_that_is_due_soon(run: Run) -> None:
     assert "heartbeat" in later
 
 
+def test_stopped_says_what_is_durable_by_then(run: Run) -> None:
+    script = """const s = opened(); s.record(1000); run(s, 1001, 1010); s.stop(1010.1);
+    s.received(JSON.stringify({ type: "stopped", reason: "stopped", session_seconds: 10,
+      durable_through: value }), 1010.5);
+    const { durableSeconds, durableThrough, heldSeconds } = s.snapshot;
+    return [durableSeconds, durableThrough, heldSeconds]"""
+    assert run(script, 9) == [10, 9, 0]
+    assert run(script, 3)[1] == 3
+
+
 def test_what_is_refused_as_early_is_kept_quiet_about_and_sent_after_the_time_was_told_anew(
     run: Run,
 ) -> None:

@@ -30,7 +30,12 @@ class TestStop:
         driven.count()
         assert driven.asked == [End(EndReason.STOPPED)]
         (stopped,) = driven.end()
-        assert stopped == {"type": "stopped", "reason": "stopped", "session_seconds": 5}
+        assert stopped == {
+            "type": "stopped",
+            "reason": "stopped",
+            "session_seconds": 5,
+            "durable_through": -1,
+        }
         assert driven.close_code == 1000
         assert driven.session.finished
 
@@ -120,7 +125,12 @@ class TestStop:
         driven.session.ended(None)
         driven.perform()
         (stopped,) = driven.count()
-        assert stopped == {"type": "stopped", "reason": "stopped", "session_seconds": 5}
+        assert stopped == {
+            "type": "stopped",
+            "reason": "stopped",
+            "session_seconds": 5,
+            "durable_through": -1,
+        }
         assert driven.close_code == 1000
 
     def test_a_client_that_leaves_after_it_has_ended_its_session(self) -> None:
@@ -158,7 +168,12 @@ class TestLimit:
         driven.tick(0.2)
         driven.count()
         (stopped,) = driven.end()
-        assert stopped == {"type": "stopped", "reason": "limit_reached", "session_seconds": 3}
+        assert stopped == {
+            "type": "stopped",
+            "reason": "limit_reached",
+            "session_seconds": 3,
+            "durable_through": -1,
+        }
         assert driven.close_code == 4500
         assert driven.ledger.entries[SESSION_ID].state.end_reason == "limit_reached"
 
@@ -237,7 +252,12 @@ class TestElsewhere:
         driven.hear(5)
         stop, stopped = driven.count()
         assert stop == {"type": "stop", "reason": "admin", "last_second": 4, "grace_seconds": 0}
-        assert stopped == {"type": "stopped", "reason": "admin", "session_seconds": 5}
+        assert stopped == {
+            "type": "stopped",
+            "reason": "admin",
+            "session_seconds": 5,
+            "durable_through": -1,
+        }
         assert driven.close_code == 4503
         assert driven.session.finished
 

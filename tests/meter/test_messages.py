@@ -85,8 +85,8 @@ def test_every_message_of_a_client_decodes_as_text_and_as_bytes(
             {"type": "stop", "reason": "limit_reached", "last_second": 99, "grace_seconds": 10},
         ),
         (
-            messages.Stopped("stopped", 100),
-            {"type": "stopped", "reason": "stopped", "session_seconds": 100},
+            messages.Stopped("stopped", 100, 99),
+            {"type": "stopped", "reason": "stopped", "session_seconds": 100, "durable_through": 99},
         ),
         (messages.Drain(1500), {"type": "drain", "reconnect_after_ms": 1500}),
         (

@@ -256,6 +256,9 @@ export class Session {
         break;
       case "stopped":
         this.#sessionSeconds = message.session_seconds;
+        this.#durableThrough = Math.max(this.#durableThrough, message.durable_through ?? -1);
+        this.#countedThrough = Math.max(this.#countedThrough, this.#durableThrough);
+        this.#held.release(this.#durableThrough, Infinity);
         this.#end(message.reason, 1000, "");
         break;
       case "drain":
