@@ -1,5 +1,5 @@
-"""What holds for all of `/api`: which pages of other origins may call it (CORS, as the Fetch
-standard has it), and that whatever goes wrong is told as a problem (RFC 9457)."""
+"""Which pages of other origins may call `/api` (CORS, as the Fetch standard has it), and that
+whatever goes wrong with a request, there or elsewhere, is told as a problem (RFC 9457)."""
 
 import logging
 from collections.abc import Set
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems import Problem, ProblemCode
@@ -49,11 +49,9 @@ def is_api(path: str) -> bool:
     return path == "/api" or path.startswith("/api/")
 
 
-def answer_http_error(request: Request, error: Exception) -> Response:
+def answer_http_error(_: Request, error: Exception) -> Response:
     """Starlette's handler of its own errors: of a path that isn't there, or a wrong method."""
     assert isinstance(error, HTTPException)
-    if not is_api(request.scope["path"]):
-        return PlainTextResponse(error.detail, error.status_code, headers=error.headers)
     status = HTTPStatus(error.status_code)
     others = _INTERNAL_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _BAD_REQUEST
     code, detail = _PROBLEMS.get(status, others)
@@ -96,7 +94,7 @@ class _Failures:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_api(scope["path"]):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         begun = False

@@ -90,6 +90,7 @@ def build_parts(
     operators = Operators(ledger, storage)
     operator_pages = OperatorPages(operators)
     limit_checker = LimitChecker(ledger, opener)
+    webhooks = None if payment_events is None else Webhooks(payment_events, metrics)
     return Parts(
         ledger=ledger,
         storage=storage,
@@ -118,8 +119,9 @@ def build_parts(
             MinuteTracker(ledger, storage, opener),
             operators,
             Teller(ledger, store),
+            None if webhooks is None else webhooks.described(),
         ),
-        webhooks=None if payment_events is None else Webhooks(payment_events, metrics),
+        webhooks=webhooks,
     )
 
 

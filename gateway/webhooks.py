@@ -6,6 +6,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.http.openapi import Json, refusals
+from gateway.http.operations import Tag
 from gateway.metrics import Metrics
 from gateway.problems import Problem, ProblemCode, refuse, unavailable
 from meter.ledger.types import StorageUnavailable
@@ -14,6 +16,53 @@ from meter.payments import EventMalformed, EventOutcome, SignatureRefused
 PATH = "/webhooks/stripe"
 # A subscription with many items has some tens of kilobytes.
 MAX_EVENT_BYTES = 512 * 1024
+
+
+_DESCRIBED: Json = {
+    "operationId": "takeStripeEvent",
+    "tags": [Tag.PAYMENTS.value],
+    "summary": "Take an event of Stripe's",
+    "description": "Known by its signature, and by its id: the same one again changes nothing. It"
+    " takes neither a token nor an `Idempotency-Key`.",
+    "security": [],
+    "parameters": [
+        {
+            "name": "Stripe-Signature",
+            "in": "header",
+            "required": True,
+            "description": "Of the body, with the endpoint's secret.",
+            "schema": {"type": "string"},
+        }
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    },
+    "responses": {
+        "200": {
+            "description": "It was taken, and what became of it",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["outcome"],
+                        "properties": {"outcome": {"enum": [each.value for each in EventOutcome]}},
+                    }
+                }
+            },
+        },
+        **refusals(
+            (
+                ProblemCode.SIGNATURE_REFUSED,
+                ProblemCode.BAD_REQUEST,
+                ProblemCode.BODY_TOO_LARGE,
+                ProblemCode.INVALID_BODY,
+                ProblemCode.INTERNAL_ERROR,
+                ProblemCode.STORAGE_UNAVAILABLE,
+            )
+        ),
+    },
+}
 
 
 class PaymentEvents(Protocol):
@@ -38,6 +87,10 @@ class Webhooks:
     def route(self) -> Route:
         """The one path."""
         return Route(PATH, self._take, methods=["POST"])
+
+    def described(self) -> dict[str, Json]:
+        """The path in `/openapi.json`."""
+        return {PATH: {"post": _DESCRIBED}}
 
     async def _take(self, request: Request) -> Response:
         payload = await _read(request)

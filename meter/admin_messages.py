@@ -238,7 +238,7 @@ class Adjustment(Struct, frozen=True):
     created_at: datetime
 
 
-Reason = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S[^\x00]*$")]
+Reason = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 
 
 class NewAdjustment(Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
-from gateway.http.paging import PageParams, page
+from gateway.http.paging import Listing, PageParams
 from gateway.problems import Problem, ProblemCode, refuse
 from meter.account_messages import Text
 from meter.admin_messages import (
@@ -22,6 +22,9 @@ from meter.limits import UNLIMITED
 
 ORGANIZATIONS = "/api/admin/organizations"
 ONE = ORGANIZATIONS + "/{organization_id}"
+
+ALL: Listing[Organization] = Listing("organizations", str, lambda each: each.id)
+MEMBERS: Listing[Member] = Listing("members", str, lambda each: each.user_id)
 
 
 class OrganizationParams(msgspec.Struct, frozen=True):
@@ -76,8 +79,8 @@ def operations() -> list[AnyOperation]:
 async def list_organizations(call: Call[PageParams, Nothing]) -> Page[Organization]:
     """All of them."""
     params = call.params
-    found = await call.books.organizations(params.limit + 1, params.after(str))
-    return page(params, found, lambda organization: organization.id)
+    found = await call.books.organizations(params.limit + 1, ALL.after(params))
+    return ALL.page(params, found)
 
 
 async def create_organization(call: Call[Nothing, NewOrganization]) -> Organization:
@@ -108,8 +111,10 @@ async def list_members(call: Call[MembersParams, Nothing]) -> Page[Member]:
     """Only of an organization that is there."""
     params = call.params
     await _organization(call, params.organization_id)
-    found = await call.books.members(params.organization_id, params.limit + 1, params.after(str))
-    return page(params, found, lambda member: member.user_id)
+    found = await call.books.members(
+        params.organization_id, params.limit + 1, MEMBERS.after(params)
+    )
+    return MEMBERS.page(params, found)
 
 
 async def put_member(call: Call[MemberParams, MemberChange]) -> Member:

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
-from gateway.http.paging import PageParams, page
+from gateway.http.paging import Listing, PageParams
 from gateway.problems import ProblemCode, refuse
 from meter.account_messages import Text
 from meter.admin_messages import Adjustment, NewAdjustment, Page
@@ -17,6 +17,8 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_AHEAD = timedelta(days=365)
 
 RowId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+LISTED: Listing[Adjustment] = Listing("adjustments", RowId, lambda each: each.id)
 
 
 class AdjustmentsParams(PageParams, frozen=True, kw_only=True):
@@ -39,9 +41,9 @@ async def list_adjustments(call: Call[AdjustmentsParams, Nothing]) -> Page[Adjus
     """With author, reason and time."""
     params = call.params
     found = await call.books.adjustments(
-        params.limit + 1, params.after(RowId), params.organization_id, params.user_id
+        params.limit + 1, LISTED.after(params), params.organization_id, params.user_id
     )
-    return page(params, found, lambda adjustment: adjustment.id)
+    return LISTED.page(params, found)
 
 
 async def create_adjustment(call: Call[Nothing, NewAdjustment]) -> Adjustment:

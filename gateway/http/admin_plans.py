@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
-from gateway.http.paging import PageParams, page
+from gateway.http.paging import Listing, PageParams
 from gateway.problems import Problem, ProblemCode, refuse
 from meter.account_messages import Text
 from meter.admin_messages import (
@@ -21,6 +21,9 @@ from meter.admin_messages import (
 )
 
 RowId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+PLANS: Listing[Plan] = Listing("plans", str, lambda each: each.id)
+SUBSCRIPTIONS: Listing[PlanSubscription] = Listing("subscriptions", RowId, lambda each: each.id)
 
 
 class PlanParams(msgspec.Struct, frozen=True):
@@ -69,8 +72,8 @@ def operations() -> list[AnyOperation]:
 async def list_plans(call: Call[PageParams, Nothing]) -> Page[Plan]:
     """With what they include."""
     params = call.params
-    found = await call.books.plans(params.limit + 1, params.after(str))
-    return page(params, found, lambda plan: plan.id)
+    found = await call.books.plans(params.limit + 1, PLANS.after(params))
+    return PLANS.page(params, found)
 
 
 async def create_plan(call: Call[Nothing, NewPlan]) -> Plan:
@@ -108,9 +111,9 @@ async def list_subscriptions(
     """Those that ended too."""
     params = call.params
     found = await call.books.subscriptions(
-        params.limit + 1, params.after(RowId), organization_id=params.organization_id
+        params.limit + 1, SUBSCRIPTIONS.after(params), organization_id=params.organization_id
     )
-    return page(params, found, lambda subscription: subscription.id)
+    return SUBSCRIPTIONS.page(params, found)
 
 
 async def create_subscription(call: Call[Nothing, NewSubscription]) -> PlanSubscription:

@@ -34,19 +34,24 @@ _PROBLEM: Json = {
 }
 
 
-def describe(operations: Iterable[AnyOperation], version: str) -> Json:
-    """The whole description."""
+def describe(
+    operations: Iterable[AnyOperation], version: str, others: Mapping[str, Json] | None = None
+) -> Json:
+    """The whole description: of operations, and of other paths that are described already."""
     ordered = sorted(operations, key=lambda each: each.path)
     schemas = _Schemas(ordered)
+    paths: dict[str, Json] = {
+        path: {each.method.lower(): _operation(each, schemas) for each in group}
+        for path, group in groupby(ordered, key=lambda each: each.path)
+    }
+    paths.update(others or {})
+    used = {name for item in paths.values() for each in item.values() for name in each["tags"]}
     return {
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "info": {"title": "Minute Meter", "version": version, "description": _DESCRIPTION},
-        "tags": [{"name": tag.value} for tag in Tag],
-        "paths": {
-            path: {each.method.lower(): _operation(each, schemas) for each in group}
-            for path, group in groupby(ordered, key=lambda each: each.path)
-        },
+        "tags": [{"name": tag.value} for tag in Tag if tag.value in used],
+        "paths": paths,
         "components": {
             "schemas": {**schemas.components, "Problem": _PROBLEM},
             "securitySchemes": {
@@ -142,11 +147,15 @@ def _responses(operation: AnyOperation, schemas: _Schemas) -> Json:
     good: Json = {"description": operation.summary}
     if content:
         good["content"] = content
+    return {str(operation.status.value): good, **refusals(operation.may_refuse)}
+
+
+def refusals(codes: Iterable[ProblemCode]) -> Json:
+    """The answers that are problems, by status."""
     by_status: dict[HTTPStatus, list[ProblemCode]] = {}
-    for code in operation.may_refuse:
+    for code in codes:
         by_status.setdefault(STATUS_OF[code], []).append(code)
-    refusals = {str(status.value): _refusal(by_status[status]) for status in sorted(by_status)}
-    return {str(operation.status.value): good, **refusals}
+    return {str(status.value): _refusal(by_status[status]) for status in sorted(by_status)}
 
 
 def _refusal(codes: list[ProblemCode]) -> Json:

@@ -35,6 +35,7 @@ class Tag(StrEnum):
     PLANS = "Operators: plans"
     SESSIONS = "Operators: sessions"
     REPORTS = "Operators: reports"
+    PAYMENTS = "Payment provider"
 
 
 class Needs(Enum):

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -21,25 +21,37 @@ class PageParams(msgspec.Struct, frozen=True, kw_only=True):
     limit: PageSize = DEFAULT_PAGE
     cursor: PageCursor | None = None
 
-    def after(self, kind: Any) -> Any:
-        """The place to go on from, of this type; None: the beginning. Raises `Problem`."""
-        if self.cursor is None:
+
+class Listing(Generic[Item]):
+    """A list. Its cursors hold its name, so that those of another list are none of its own, and a
+    row's place, which is of the type `kind`."""
+
+    def __init__(self, name: str, kind: Any, place_of: Callable[[Item], Any]) -> None:
+        self._name = name
+        self._kind = kind
+        self._place_of = place_of
+
+    def after(self, params: PageParams) -> Any:
+        """The place to go on from; None: the beginning. Raises `Problem`."""
+        if params.cursor is None:
             return None
         try:
-            padded = self.cursor + "=" * (-len(self.cursor) % 4)
-            place = base64.urlsafe_b64decode(padded)
-            if b"\\u0000" in place:  # which no row has, and Postgres refuses
+            padded = params.cursor + "=" * (-len(params.cursor) % 4)
+            told = base64.urlsafe_b64decode(padded)
+            if b"\\u0000" in told:  # which no row has, and Postgres refuses
                 raise ValueError("NUL")
-            return msgspec.json.decode(place, type=kind)
+            name, place = msgspec.json.decode(told, type=tuple[str, msgspec.Raw])
+            if name != self._name:
+                raise ValueError("another list")
+            return msgspec.json.decode(place, type=self._kind)
         except (ValueError, UnicodeError, RecursionError, binascii.Error, msgspec.MsgspecError):
             raise refuse(ProblemCode.BAD_REQUEST, "`cursor` is none of this list") from None
 
-
-def page(params: PageParams, found: Sequence[Item], place_of: Callable[[Item], Any]) -> Page[Item]:
-    """A page out of up to one row more than it holds."""
-    items = tuple(found[: params.limit])
-    cursor = None
-    if len(found) > params.limit:
-        place = msgspec.json.encode(place_of(items[-1]))
-        cursor = base64.urlsafe_b64encode(place).rstrip(b"=").decode()
-    return Page(items, cursor)
+    def page(self, params: PageParams, found: Sequence[Item]) -> Page[Item]:
+        """A page out of up to one row more than it holds."""
+        items = tuple(found[: params.limit])
+        cursor = None
+        if len(found) > params.limit:
+            told = msgspec.json.encode((self._name, self._place_of(items[-1])))
+            cursor = base64.urlsafe_b64encode(told).rstrip(b"=").decode()
+        return Page(items, cursor)

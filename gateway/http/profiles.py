@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from gateway.http.operations import AnyOperation, Call, Group, Needs, Nothing, Tag
-from gateway.http.paging import PageParams, page
+from gateway.http.paging import Listing, PageParams
 from gateway.problems import Problem, ProblemCode, refuse
 from meter.admin_messages import Page
 from meter.profile_messages import (
@@ -20,6 +20,11 @@ from meter.profile_messages import (
 )
 
 Place = tuple[datetime, UUID]
+
+CHATS: Listing[Chat] = Listing("chats", Place, lambda each: (each.created_at, each.id))
+RESPONSES: Listing[Response] = Listing(
+    "responses", Place, lambda each: (each.session_start, each.id)
+)
 
 Found = TypeVar("Found")
 
@@ -93,9 +98,9 @@ async def credits_of(call: Call[Nothing, Nothing]) -> Credits:
 async def list_chats(call: Call[PageParams, Nothing]) -> Page[Chat]:
     """The user's own."""
     params = call.params
-    after = params.after(Place)
+    after = CHATS.after(params)
     found = await call.books.chats(call.identity.user_id, params.limit + 1, after)
-    return page(params, found, lambda chat: (chat.created_at, chat.id))
+    return CHATS.page(params, found)
 
 
 async def begin_chat(call: Call[Nothing, NewChat]) -> Chat:
@@ -109,9 +114,9 @@ async def list_responses(call: Call[ChatPageParams, Nothing]) -> Page[Response]:
     if not await call.books.has_chat(call.identity.user_id, params.chat_id):
         raise _not_found()
     found = await call.books.responses(
-        call.identity.user_id, params.chat_id, params.limit + 1, params.after(Place)
+        call.identity.user_id, params.chat_id, params.limit + 1, RESPONSES.after(params)
     )
-    return page(params, found, lambda response: (response.session_start, response.id))
+    return RESPONSES.page(params, found)
 
 
 async def begin_response(call: Call[ChatParams, Nothing]) -> Response:

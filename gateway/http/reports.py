@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from gateway.http.books import Row, Store
 from gateway.http.operations import AnyOperation, Call, Group, Needs, Nothing, Streamed, Tag
-from gateway.http.paging import PageParams, page
+from gateway.http.paging import Listing, PageParams
 from gateway.problems import ProblemCode, refuse
 from meter.account_messages import Text
 from meter.admin_messages import Adoption, Analytics, DroppedOffUser, Page, PowerUser
@@ -27,6 +27,18 @@ RETRY_SECONDS = 10
 
 Days = Annotated[int, Meta(ge=1, le=36_500)]
 Seconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+POWER_USERS: Listing[PowerUser] = Listing(
+    "power-users", tuple[Seconds, str], lambda each: (each.seconds, each.user_id)
+)
+DROPPED_OFF: Listing[DroppedOffUser] = Listing(
+    "dropped-off-users", tuple[Seconds, str], lambda each: (each.seconds, each.user_id)
+)
+ADOPTION: Listing[Adoption] = Listing(
+    "feature-adoption",
+    tuple[date, str, str],
+    lambda each: (each.month, each.tier, each.usage_type),
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -182,9 +194,9 @@ async def power_users(call: Call[SpanPageParams, Nothing]) -> Page[PowerUser]:
     """Those who recorded most in these days, first; as far as it is durable."""
     params = call.params
     found = await call.books.power_users(
-        *params.span(), params.limit + 1, params.after(tuple[Seconds, str])
+        *params.span(), params.limit + 1, POWER_USERS.after(params)
     )
-    return page(params, found, lambda user: (user.seconds, user.user_id))
+    return POWER_USERS.page(params, found)
 
 
 async def dropped_off_users(call: Call[IdleParams, Nothing]) -> Page[DroppedOffUser]:
@@ -195,9 +207,9 @@ async def dropped_off_users(call: Call[IdleParams, Nothing]) -> Page[DroppedOffU
         params.idle_days,
         params.within_days,
         params.limit + 1,
-        params.after(tuple[Seconds, str]),
+        DROPPED_OFF.after(params),
     )
-    return page(params, found, lambda user: (user.seconds, user.user_id))
+    return DROPPED_OFF.page(params, found)
 
 
 async def feature_adoption(call: Call[SpanPageParams, Nothing]) -> Page[Adoption]:
@@ -205,9 +217,9 @@ async def feature_adoption(call: Call[SpanPageParams, Nothing]) -> Page[Adoption
     the time."""
     params = call.params
     found = await call.books.feature_adoption(
-        *params.span(), params.limit + 1, params.after(tuple[date, str, str])
+        *params.span(), params.limit + 1, ADOPTION.after(params)
     )
-    return page(params, found, lambda each: (each.month, each.tier, each.usage_type))
+    return ADOPTION.page(params, found)
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Row], is_first: bool) -> bytes:

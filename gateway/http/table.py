@@ -1,5 +1,6 @@
 """The table of all operations, with what describes it."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 
@@ -38,8 +39,11 @@ class Api:
         tracker: MinuteTracker,
         operators: Operators,
         teller: Teller,
+        others: Mapping[str, Json] | None = None,
     ) -> None:
+        """`others` are described with the operations, and served elsewhere."""
         self.store = store
+        self._others = others
         self._server = Server(verifier, store, teller)
         self.operations: list[AnyOperation] = [
             *UsageOperations(checker, tracker, teller).operations(),
@@ -68,7 +72,7 @@ class Api:
 
     @cached_property
     def _described(self) -> Json:
-        return describe(self.operations, _version())
+        return describe(self.operations, _version(), self._others)
 
     @cached_property
     def page(self) -> str:

@@ -93,6 +93,25 @@ def test_every_operation_is_documented(operation: AnyOperation) -> None:
     assert f"`{method} {operation.path}`" in HTTP_API
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_every_operations_scopes_are_documented(operation: AnyOperation) -> None:
+    """In its row; else by its section's sentence, which may name another one for writes."""
+    method = "GET" if operation.name.startswith("post") else operation.method
+    named = f"`{method} {operation.path}`"
+    (section,) = (
+        each for each in HTTP_API.split("\n## ") if f"| {named}" in each or f", {named}" in each
+    )
+    scopes = r"((?:`\w+`(?: or )?)+)"
+    row = re.search(rf"^\| {re.escape(named)} \| {scopes} \|", section, re.MULTILINE)
+    if row is None:
+        stated = re.search(rf"[Ss]cope {scopes}(?:, and {scopes} to)?", section)
+        assert stated is not None
+        row_scopes = (operation.writes and stated[2]) or stated[1]
+    else:
+        row_scopes = row[1]
+    assert tuple(re.findall(r"\w+", row_scopes.replace(" or ", " "))) == operation.scopes
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())

@@ -1,6 +1,5 @@
 """What holds for all of `/api`: pages of other origins, and what goes wrong."""
 
-import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -251,19 +250,37 @@ async def test_a_head_request_is_answered_without_a_body(client: httpx.AsyncClie
     assert response.headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/x", 404), ("POST", "/", 404)])
-async def test_elsewhere_errors_are_plain_text(
-    client: httpx.AsyncClient, method: str, path: str, status: int
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/", None),
+        ("POST", "/", None),
+        ("GET", "/nothing", None),
+        ("GET", "/v1/usage", None),
+        *(("POST", path, {"get", "head"}) for path in ("/healthz", "/readyz", "/metrics")),
+        *(("PUT", path, {"get", "head"}) for path in ("/docs", "/openapi.json", "/usage")),
+        ("DELETE", "/client/minute-meter.js", {"get", "head"}),
+    ],
+)
+async def test_elsewhere_errors_are_problems_too(
+    client: httpx.AsyncClient, method: str, path: str, allowed: set[str] | None
 ) -> None:
     response = await client.request(method, path)
+    status, code = (404, "not_found") if allowed is None else (405, "method_not_allowed")
     assert response.status_code == status
-    assert response.headers["content-type"].startswith("text/plain")
-    with pytest.raises(json.JSONDecodeError):
-        response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.json()["code"], response.json()["status"]) == (code, status)
+    if allowed is not None:
+        assert words(response.headers["allow"]) == allowed
 
 
-async def test_elsewhere_a_wrong_method_is_told_as_plain_text(client: httpx.AsyncClient) -> None:
-    response = await client.post("/healthz")
-    assert response.status_code == 405
-    assert words(response.headers["allow"]) == {"get", "head"}
-    assert response.headers["content-type"].startswith("text/plain")
+async def test_elsewhere_a_failure_is_a_problem_and_tells_nothing_of_it(
+    gateway: Served, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bytes:
+        raise RuntimeError("hidden")
+
+    monkeypatch.setattr(gateway.parts.metrics, "text", fail)
+    response = await client.get("/metrics")
+    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+    assert "hidden" not in response.text

@@ -67,6 +67,32 @@ async def test_a_wrong_page_is_a_bad_request(service: Service, query: dict[str, 
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
 
 
+async def test_a_cursor_is_of_one_list_alone(service: Service) -> None:
+    operator = service.operator
+    for name in ("acme", "apex"):
+        await operator.post(ORGANIZATIONS, {"id": name}, status=201)
+        await operator.post(f"{ADMIN}/plans", {"id": f"plan-{name}", "name": name}, status=201)
+        body = {"organization_id": name, "plan_id": f"plan-{name}"}
+        await operator.post(f"{ADMIN}/subscriptions", body, status=201)
+        adjustment = {"organization_id": name, "seconds": 1, "reason": "a list"}
+        await operator.post(ADJUSTMENTS, adjustment, status=201)
+        await service.sql("SELECT record_ended_session($1, $1, 60, 'interview')", name)
+        for member in ("ann", "bob"):
+            await operator.ask("PUT", f"{ORGANIZATIONS}/{name}/members/{member}", {})
+    others = f"{ADMIN}/usage/dropped-off-users", f"{ADMIN}/usage/feature-adoption"
+    lists = (
+        *(ORGANIZATIONS, f"{ORGANIZATIONS}/acme/members", f"{ADMIN}/plans"),
+        *(f"{ADMIN}/subscriptions", ADJUSTMENTS, f"{ADMIN}/usage/power-users"),
+    )
+    for path in lists:
+        cursor = (await operator.get(path, limit=1))["next_cursor"]
+        assert len((await operator.get(path, limit=1, cursor=cursor))["items"]) == 1
+        for other in (*lists, *others, f"{ADMIN}/sessions"):
+            if other != path:
+                answer = await operator.ask("GET", other, params={"cursor": cursor})
+                assert (answer.status_code, answer.json()["code"]) == (400, "bad_request"), other
+
+
 async def test_members_are_put_listed_and_removed(service: Service) -> None:
     operator, path = service.operator, f"{ORGANIZATIONS}/acme/members"
     assert (await operator.ask("PUT", f"{path}/ann", {})).status_code == 404
@@ -203,6 +229,16 @@ async def test_an_adjustment_of_what_is_not_there_is_refused(
     assert await service.sql("SELECT * FROM usage_adjustments") == []
 
 
+@pytest.mark.parametrize("reason", ["\x00", "by\x00phone"], ids=repr)
+async def test_a_nul_in_a_reason_is_refused_before_postgres_sees_it(
+    service: Service, reason: str
+) -> None:
+    await service.organization("acme")
+    body = {"organization_id": "acme", "seconds": 60, "reason": reason}
+    answer = await service.operator.ask("POST", ADJUSTMENTS, body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_body")
+
+
 async def test_who_recorded_can_be_adjusted_whether_a_member_or_not(service: Service) -> None:
     await service.organization("acme")
     await service.sql("SELECT record_ended_session('acme', 'bob', 60, 'interview')")
@@ -215,6 +251,18 @@ async def test_who_recorded_can_be_adjusted_whether_a_member_or_not(service: Ser
             "seconds": -30,
             "reason": "thanks",
         }
+        await service.operator.post(ADJUSTMENTS, body, status=201)
+
+
+async def test_who_records_for_the_first_time_can_be_adjusted(service: Service) -> None:
+    await service.organization("acme")
+    async with recording(service.served, "acme") as recorder:
+        await recorder.start(token=token("acme", "ann"))
+        await recorder.hear(0, 1)
+        await recorder.acked(0)
+        await service.flush()  # the session, and none of its minutes yet
+        assert await service.sql("SELECT * FROM usage_tracking") == []
+        body = {"organization_id": "acme", "user_id": "ann", "seconds": 60, "reason": "a test"}
         await service.operator.post(ADJUSTMENTS, body, status=201)
 
 

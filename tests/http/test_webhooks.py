@@ -146,3 +146,25 @@ async def test_while_postgres_is_away_stripe_is_told_to_come_again(
     await paid_service.sql("ALTER TABLE gone RENAME TO stripe_events")
     assert await send(paid_service.client, event) == (200, "applied")
     assert SECRET not in caplog.text
+
+
+async def test_another_method_is_a_problem_that_names_the_right_one(paid_service: Service) -> None:
+    answer = await paid_service.client.get("/webhooks/stripe")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "method_not_allowed"
+
+
+async def test_it_is_described_where_it_is_served(paid_service: Service) -> None:
+    openapi = (await paid_service.client.get("/openapi.json")).json()
+    described = openapi["paths"]["/webhooks/stripe"]["post"]
+    assert described["security"] == []
+    assert [each["name"] for each in described["parameters"]] == ["Stripe-Signature"]
+    payload = encoded(told("created", subscription()))
+    for headers in ({}, {"stripe-signature": signed(payload)}):
+        answer = await paid_service.client.post(
+            "/webhooks/stripe", content=payload, headers=headers
+        )
+        content = described["responses"][str(answer.status_code)]["content"]
+        assert list(content) == [answer.headers["content-type"]]
+    assert 'id="takeStripeEvent"' in (await paid_service.client.get("/docs")).text

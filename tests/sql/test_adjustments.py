@@ -134,10 +134,43 @@ async def test_an_adjustment_is_taken_of_a_member_of_who_recorded_and_of_whose_a
     await record(db, "acme", "recorded", 60)
     await db.execute("SELECT ensure_user_exists('profiled')")
     await db.execute("UPDATE profiles SET organization_id = 'acme'")
-    for user in ("member", "recorded", "profiled", "acme"):
+    await begin(db, "begun", 1)
+    for user in ("member", "recorded", "profiled", "begun", "acme"):
         await adjustment(db, user)
     await adjustment(db, None)
-    assert await db.fetchval("SELECT count(*) FROM usage_adjustments") == 5
+    assert await db.fetchval("SELECT count(*) FROM usage_adjustments") == 6
+
+
+async def begin(db: asyncpg.Connection, user: str, sessions: int) -> None:
+    """Sessions of which nothing is durable yet but that they are there."""
+    await db.execute(
+        "INSERT INTO interview_sessions (session_id, organization_id, user_id, started_at)"
+        " SELECT gen_random_uuid(), 'acme', $1, now() FROM generate_series(1, $2::integer)",
+        user,
+        sessions,
+    )
+
+
+async def test_whether_somebody_is_known_costs_the_same_however_much_was_recorded(
+    db: asyncpg.Connection,
+) -> None:
+    await begin(db, "ann", 3000)
+    await db.execute(
+        "INSERT INTO interview_sessions (session_id, organization_id, user_id, started_at)"
+        " SELECT gen_random_uuid(), 'other', 'bob', now() FROM generate_series(1, 3000)"
+    )
+    await db.execute("VACUUM ANALYZE")
+    scans = (
+        "SELECT seq_scan::int, idx_tup_fetch::int FROM pg_stat_xact_user_tables"
+        " WHERE relname = 'interview_sessions'"
+    )
+    for user, known in (("ann", True), ("bob", False), ("nobody", False)):
+        async with db.transaction():
+            whole, fetched = await row_of(db, scans)
+            assert await db.fetchval("SELECT is_member('acme', $1)", user) is known
+            whole_after, fetched_after = await row_of(db, scans)
+        assert whole_after == whole
+        assert fetched_after - fetched <= 1
 
 
 @pytest.mark.parametrize("moment", ["9999-01-01", "1969-12-31", "infinity", "-infinity"])
