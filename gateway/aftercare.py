@@ -18,6 +18,7 @@ from meter.ledger.types import (
     CountStatus,
     LedgerUnavailable,
     OpenRequest,
+    OpenStatus,
     SessionKey,
     SessionState,
     StorageUnavailable,
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
 LOOKS_A_SECOND = 4000
 BATCH = 1000
+AT_ONCE = 8
 # Past this the ledger has let go of an ended session, durable or set aside.
 KEEP_SECONDS = 900.0
 # An outage of Postgres may last; what is kept here stays bounded.
@@ -112,21 +114,39 @@ class Aftercare:
         waiting = iter(list(self._kept.values()))
         while batch := list(islice(waiting, BATCH)):
             replies = await self._ledger.count([CountItem(each.key, ()) for each in batch])
+            missed = []
             for patient, reply in zip(batch, replies, strict=True):
                 if _is_well(patient, reply, now):
                     self._discharge(patient)
                 elif _is_missed(patient, reply):
-                    await self._give_back(patient)
+                    missed.append(patient)
+            await self._give_back_all(missed)
 
     def _discharge(self, patient: Patient) -> None:
         patient.durable.set()
         self._kept.pop(patient.key.session_id, None)
 
+    async def _give_back_all(self, patients: list[Patient]) -> None:
+        """Several at a time: until then this process alone may have them. One's failure is not
+        another's."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def give_back(patient: Patient) -> None:
+            async with slots:
+                await self._give_back(patient)
+
+        for outcome in await asyncio.gather(*map(give_back, patients), return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
     async def _give_back(self, patient: Patient) -> None:
         nobody = replace(patient.request, owner=NOBODY)
         answer = await self._opener.open(nobody, patient.state)
-        if answer.session is None:  # Postgres has its end, and with that all its seconds
-            self._discharge(patient)
+        if answer.session is None:
+            # Postgres has its end, and with that all its seconds; or others have used the limit up.
+            # While there are too many sessions, it waits.
+            if answer.status is not OpenStatus.TOO_MANY_SESSIONS:
+                self._discharge(patient)
             return
         logger.warning("an ended session's last seconds are counted again: the ledger lost them")
         await self._ledger.count([CountItem(patient.key, patient.seconds.ranges())])

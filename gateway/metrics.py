@@ -37,6 +37,11 @@ class Metrics:
             "Counted seconds kept here because Postgres isn't known to have them.",
             registry=self.registry,
         )
+        self.ended_kept = Gauge(
+            "meter_ended_sessions_kept",
+            "Ended sessions that are looked after until Postgres has all of them.",
+            registry=self.registry,
+        )
         self.closes = Counter(
             "meter_closes", "Connections closed by the gateway.", ["code"], registry=self.registry
         )

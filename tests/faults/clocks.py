@@ -41,6 +41,27 @@ async def apart(stage: Stage, chance: random.Random, seconds: float) -> None:
     await restart(unit, {})
 
 
+async def clients_ahead(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """Clocks of a third of the recorders are set an hour forward, as after sleep, and back."""
+    await _set_clients(stage, chance, HOUR_SECONDS, seconds)
+
+
+async def clients_behind(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """Clocks of a third of the recorders are set an hour back, and forward again."""
+    await _set_clients(stage, chance, -HOUR_SECONDS, seconds)
+
+
+async def _set_clients(
+    stage: Stage, chance: random.Random, by_seconds: int, seconds: float
+) -> None:
+    clocks = [each.clock for each in list(stage.crowd.running) if chance.random() < 0.33]
+    for clock in clocks:
+        clock.wall_ahead_seconds += by_seconds
+    await asyncio.sleep(seconds)
+    for clock in clocks:
+        clock.wall_ahead_seconds -= by_seconds
+
+
 async def _set_clock(stage: Stage, by_seconds: int, seconds: float) -> None:
     # A session that begins in the future has no second that may be counted until then.
     stage.may_start.clear()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from tests.faults import clients, clocks, processes, stores
 from tests.faults.stage import Stage
 
-Act = Callable[[Stage, random.Random, float], Awaitable[None]]
+# It may say what kept it from being what its name says.
+Act = Callable[[Stage, random.Random, float], Awaitable[str | None]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Fault:
     first: bool = False
     beside: bool = False
 
+    @property
+    def loses(self) -> frozenset[str]:
+        """Which of Valkey and the gateways lose what they hold by it."""
+        return _LOSES.get(self.act, frozenset())
+
 
 def _fault(
     name: str,
@@ -47,6 +53,23 @@ def _fault(
 # second is safe as long as one of its neighbouring holders is.
 ALL_HOLDERS = "valkey postgres gateways flushers"
 
+_VALKEY, _GATEWAYS = frozenset({"valkey"}), frozenset({"gateways"})
+_LOSES: dict[Act, frozenset[str]] = {
+    processes.kill_gateway: _GATEWAYS,
+    processes.kill_gateways: _GATEWAYS,
+    processes.kill_unanswered: _GATEWAYS,
+    processes.kill_all: _GATEWAYS,
+    # A gateway that is told to stop waits for Postgres, but not for long.
+    processes.roll: _GATEWAYS,
+    processes.renew: _GATEWAYS,
+    clocks.apart: _GATEWAYS,
+    stores.kill_valkey: _VALKEY,  # the last second isn't in its file
+    stores.empty_valkey: _VALKEY,
+    stores.empty_without_postgres: _VALKEY,
+    stores.fail_over_valkey: _VALKEY,
+    stores.empty_and_kill: _VALKEY | _GATEWAYS,
+}
+
 FAULTS = (
     # 1. Processes
     _fault("gateway killed", processes.kill_gateway, "gateways", 0.5, 4),
@@ -64,6 +87,9 @@ FAULTS = (
     _fault("valkey out of memory", stores.fill_valkey, "valkey", 2, 8),
     _fault("valkey functions flushed", stores.flush_functions, "valkey", 0.1, 1),
     _fault("valkey failed over", stores.fail_over_valkey, ALL_HOLDERS, 0.5, 3),
+    _fault(
+        "valkey emptied while postgres is away", stores.empty_without_postgres, ALL_HOLDERS, 2, 4
+    ),
     # 3. Both neighbours of a client
     _fault("valkey emptied, gateway killed", stores.empty_and_kill, ALL_HOLDERS, 0.5, 3),
     # 4. Postgres
@@ -93,6 +119,8 @@ FAULTS = (
     _fault("server's clock an hour behind", clocks.behind, "valkey clock", 3, 8, minutes=5),
     _fault("server's clock steps 3 s", clocks.steps, "valkey clock", 2, 6),
     _fault("gateways' clocks 3 s apart", clocks.apart, "gateways clock", 2, 5),
+    _fault("clients' clocks an hour ahead", clocks.clients_ahead, "clients", 2, 6),
+    _fault("clients' clocks an hour behind", clocks.clients_behind, "clients", 2, 6),
     # 7. Deploys
     _fault("two releases at once", processes.renew, "gateways flushers clock", 2, 6),
     _fault("rolling restart", processes.roll, "gateways", 0, 1),

@@ -8,8 +8,12 @@ from uuid import UUID
 from meter.seconds import ranges_of
 from tests.faults.alerts import Noted, judge_alerts
 from tests.faults.book import Book
+from tests.faults.losses import Losses
 
 Account = tuple[str, str]  # organization, user
+
+# What was under way when others used up a limit, and its recorder was told of another end.
+UNANSWERED_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,18 @@ class Verdict:
         return not self.findings
 
 
-def judge(books: Iterable[Book], bill: Bill, caps: Caps | None = None) -> Verdict:
-    """The verdict over all sessions of the books."""
-    books, caps = list(books), caps or Caps()
+def judge(
+    books: Iterable[Book], bill: Bill, caps: Caps | None = None, losses: Losses | None = None
+) -> Verdict:
+    """The verdict over all sessions of the books. `losses`: what faults took from two holders."""
+    books, caps, losses = list(books), caps or Caps(), losses or Losses()
     verdict = Verdict(sessions=len(books))
-    totals = _Totals(books, bill)
+    totals = _Totals(books, bill, losses)
     for book in books:
         _judge_session(book, bill.billed.get(book.session_id, set()), totals, caps, verdict)
+    _judge_strangers(books, bill, verdict)
+    if verdict.refused["second_too_late"] and not losses.valkey:
+        verdict.findings.append("seconds were called too late, and Valkey has lost none")
     _judge_limits(totals, caps, verdict)
     _judge_ledger(totals, bill, verdict)
     if bill.alerts is not None:
@@ -76,33 +85,42 @@ class _Totals:
     """Billed seconds by organization and by member; and those that may have been counted once, but
     were lost together with the ledger and the recorder that vanished."""
 
-    def __init__(self, books: Iterable[Book], bill: Bill) -> None:
+    def __init__(self, books: Iterable[Book], bill: Bill, losses: Losses) -> None:
         self.organizations: Counter[str] = Counter()
         self.members: Counter[Account] = Counter()
+        self._losses = losses
         self._vanished: Counter[str | Account] = Counter()
+        self._once: Counter[str | Account] = Counter()
         for book in books:
             billed = bill.billed.get(book.session_id, set())
             account = (book.organization_id, book.user_id)
             self.organizations[account[0]] += len(billed)
             self.members[account] += len(billed)
-            if book.abandoned or book.superseded:
-                for name in (account[0], account):
-                    self._vanished[name] += len(book.claimed - billed)
+            gone = len((book.claimed & (book.sent | book.counted)) - billed)
+            for name in (account[0], account):
+                self._vanished[name] += gone if self.excused(book) else 0
+                # What is given back may find that others have used up the limit meanwhile.
+                self._once[name] += gone if losses.valkey else 0
+
+    def excused(self, book: Book) -> bool:
+        """Whether a recorder vanished, and both holders of what it had sent lost that, too."""
+        return book.abandoned and self._losses.excuse(book.vanished_at)
 
     def used(self, organization_id: str, user_id: str | None) -> tuple[int, int]:
         """Seconds billed to an organization or a member; and those that may once have counted."""
         if user_id is None:
-            billed, vanished = self.organizations[organization_id], self._vanished[organization_id]
+            billed, once = self.organizations[organization_id], self._once[organization_id]
         else:
             account = (organization_id, user_id)
-            billed, vanished = self.members[account], self._vanished[account]
-        return billed, billed + vanished
+            billed, once = self.members[account], self._once[account]
+        return billed, billed + once
 
     def full(self, book: Book, caps: Caps) -> bool:
         """Whether one of the limits that hold for a session was used up, once at least."""
         account = (book.organization_id, book.user_id)
         organization, member = caps.organizations.get(account[0]), caps.members.get(account)
-        used, used_by_member = self.used(account[0], None)[1], self.used(*account)[1]
+        used = self.organizations[account[0]] + self._vanished[account[0]]
+        used_by_member = self.members[account] + self._vanished[account]
         return (organization is not None and used >= organization) or (
             member is not None and used_by_member >= member
         )
@@ -116,17 +134,41 @@ def _judge_session(
     for code, seconds in book.refused.items():
         verdict.refused[code] += len(seconds)
     missing, extra = book.owed - billed, billed - book.claimed
+    if totals.excused(book):
+        missing &= book.durable
     if missing and totals.full(book, caps):
-        verdict.refused["limit_reached"] += len(missing)
-    elif missing:
+        over = _over_limit(book, missing, len(billed))
+        verdict.refused["limit_reached"] += len(over)
+        missing -= over
+    if missing:
         verdict.lost += len(missing)
         verdict.findings.append(f"lost: {_where(book, missing)}")
     verdict.refused["second_in_future"] += len(book.doubtful - billed)
     if book.abandoned or book.superseded:
-        verdict.refused["never_confirmed"] += len(book.claimed - book.owed - billed)
+        kept = book.durable if totals.excused(book) else book.owed
+        verdict.refused["never_confirmed"] += len(book.claimed - kept - billed)
     if extra:
         verdict.twice += len(extra)
         verdict.findings.append(f"billed, and not recorded: {_where(book, extra)}")
+
+
+def _over_limit(book: Book, missing: set[int], billed: int) -> set[int]:
+    """Those that a limit that is used up excuses; where its recorder wasn't told so, only the last
+    ones. An ack covers what the limit refused, too, but says how many seconds there are: with
+    fewer than were once durable, none that it called so is excused."""
+    if billed < book.durable_seconds:
+        missing = missing - book.durable
+    if book.limited:
+        return missing
+    return {second for second in missing if second > max(book.recorded) - UNANSWERED_SECONDS}
+
+
+def _judge_strangers(books: Iterable[Book], bill: Bill, verdict: Verdict) -> None:
+    known = {book.session_id for book in books}
+    for session_id, seconds in bill.billed.items():
+        if seconds and session_id not in known:
+            verdict.twice += len(seconds)
+            verdict.findings.append(f"{len(seconds)} s billed of session {session_id} of no book")
 
 
 def _judge_limits(totals: _Totals, caps: Caps, verdict: Verdict) -> None:

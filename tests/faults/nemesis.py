@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.faults.faults import FAULTS, Fault
+from tests.faults.losses import Losses
 from tests.faults.stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def _planned(
 @dataclass
 class Nemesis:
     """Carries a plan out on a stage. `done` counts by name; `log` says what was when; `failures`
-    are of the nemesis' own."""
+    are of the nemesis' own; `losses` are when which holder lost what it had."""
 
     stage: Stage
     plan: Iterator[Planned]
@@ -69,6 +70,7 @@ class Nemesis:
     log: list[str] = field(default_factory=list)
     active: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    losses: Losses = field(default_factory=Losses)
     _busy: set[str] = field(default_factory=set)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _beside: set[asyncio.Task[None]] = field(default_factory=set)
@@ -100,16 +102,20 @@ class Nemesis:
 
     async def _act(self, planned: Planned) -> None:
         name = planned.fault.name
+        began = time.monotonic()
         self.active.append(name)
         self._say(f"{name}, for {planned.seconds:g} s")
         try:
-            await planned.fault.act(self.stage, random.Random(planned.seed), planned.seconds)
+            missed = await planned.fault.act(
+                self.stage, random.Random(planned.seed), planned.seconds
+            )
         except Exception as error:
             logger.exception("the fault %r could not be done", name)
             self.failures.append(f"the fault {name!r} could not be done: {error!r}")
         else:
-            self.done[name] += 1
+            self.done[f"{name} ({missed})" if missed else name] += 1
         finally:
+            self.losses.note(planned.fault.loses, began, time.monotonic())
             self._say(f"{name}: over")
             self.active.remove(name)
             self._busy -= planned.fault.needs

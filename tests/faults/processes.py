@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from contextlib import suppress
 
 from meter.ledger.functions import VERSION
 from tests.faults.house import Unit
@@ -15,6 +14,7 @@ from tests.faults.stage import Stage
 # A batch is counted well within this.
 IN_FLIGHT_SECONDS = 0.3
 TRIP_SECONDS = 5.0
+NOT_TRIPPED = "not tripped"
 UP, DOWN = frozenset({Direction.UP}), frozenset({Direction.DOWN})
 
 
@@ -38,34 +38,40 @@ async def kill_all(stage: Stage, _chance: random.Random, seconds: float) -> None
     await kill_and_start(stage.house.units, seconds)
 
 
-async def kill_unanswered(stage: Stage, chance: random.Random, seconds: float) -> None:
+async def kill_unanswered(stage: Stage, chance: random.Random, seconds: float) -> str:
     """A gateway dies after the ledger has counted, and before it heard so."""
     unit = chance.choice(stage.house.gateways)
-    await _trip(unit.redis, Tripwire(b"_count\r\n", DOWN))
+    missed = await trip(unit.redis, Tripwire(b"_count\r\n", DOWN))
     await asyncio.sleep(IN_FLIGHT_SECONDS)
     await kill_and_start([unit], seconds)
+    return missed
 
 
-async def kill_unsettled(stage: Stage, chance: random.Random, seconds: float) -> None:
+async def kill_unsettled(stage: Stage, chance: random.Random, seconds: float) -> str:
     """A flusher dies after Postgres has committed, and before the ledger was told."""
     unit = chance.choice(stage.house.flushers)
-    await _trip(unit.redis, Tripwire(b"_settle\r\n", UP))
+    missed = await trip(unit.redis, Tripwire(b"_settle\r\n", UP))
     await kill_and_start([unit], seconds)
+    return missed
 
 
-async def kill_writing(stage: Stage, chance: random.Random, seconds: float) -> None:
+async def kill_writing(stage: Stage, chance: random.Random, seconds: float) -> str:
     """A flusher dies in the middle of a transaction: some of its batch is written."""
     unit = chance.choice(stage.house.flushers)
-    await _trip(unit.postgres, Tripwire(b"COPY", UP))
+    missed = await trip(unit.postgres, Tripwire(b"COPY", UP))
     await kill_and_start([unit], seconds)
+    return missed
 
 
-async def _trip(way: Proxy, wire: Tripwire) -> None:
-    """Wait until it is tripped; not for long, where its time doesn't come."""
+async def trip(way: Proxy, wire: Tripwire) -> str:
+    """Wait until it is tripped; not for long, where its time doesn't come: then that is said."""
     way.tripwire = wire
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(TRIP_SECONDS):
             await wire.tripped.wait()
+    except TimeoutError:
+        return NOT_TRIPPED
+    return ""
 
 
 async def renew(stage: Stage, chance: random.Random, seconds: float) -> None:

@@ -18,7 +18,7 @@ from meter.seconds import Range
 from minute_meter.connection import connect
 from minute_meter.core import ABNORMAL, Core
 from minute_meter.errors import HandshakeRefusedError
-from minute_meter.events import Drop, Event, Phase, Refused
+from minute_meter.events import Drop, Event, HeartbeatSent, Phase, Refused
 from minute_meter.wire import Ack
 from tests.faults.book import Book
 
@@ -48,11 +48,16 @@ class Clock:
     """A local monotonic clock that drifts: at a rate of 1.05 it gains 3 seconds a minute."""
 
     rate: float = 1.0
-    ahead_seconds: float = 0.0
+    wall_ahead_seconds: float = 0.0
 
     def now(self) -> float:
         """Monotonic seconds by this clock."""
-        return time.monotonic() * self.rate + self.ahead_seconds
+        return time.monotonic() * self.rate
+
+    def wall(self) -> float:
+        """Epoch seconds, more or less: they go as the monotonic ones do, and may be set. Ahead is
+        what a machine sees that slept while its monotonic clock stood."""
+        return self.now() + self.wall_ahead_seconds
 
     def real(self, seconds: float) -> float:
         """How long that lasts in truth."""
@@ -78,17 +83,18 @@ class SimulatedRecorder:
         self._url = url
         self._token = token
         self._habit = habit
-        self._clock = clock or Clock()
+        self.clock = clock or Clock()
         self.core = Core(
             book.session_id,
             kind="chaos",
             automatic=False,
-            now=self._clock.now(),
+            now=self.clock.now(),
             random=lambda: self.random.random() * JITTER_SCALE,
         )
         self._look_at = 0.0
         self._finishing = False
         self._too_early = False  # some seconds on this connection, as the server says
+        self._frame_of: dict[int, int] = {}  # by epoch second; those not known to be counted
         self._ahead: set[int] = set()  # refused so, and far ahead of what time it is in truth
         self._wake = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -98,7 +104,7 @@ class SimulatedRecorder:
 
     def finish(self) -> None:
         """Report the rest, and end the session."""
-        now = self._clock.now()
+        now = self.clock.now()
         if self._records:
             under_way = self._under_way(now)
             if under_way is not None:
@@ -118,15 +124,15 @@ class SimulatedRecorder:
         core = self.core
         try:
             while not core.over:
-                while core.phase is Phase.WAITING and self._clock.now() < core.connect_at:
+                while core.phase is Phase.WAITING and self.clock.now() < core.connect_at:
                     await self._pause(core.connect_at)
                 await self._connect_once()
             self.book.ended_at, self.book.end = time.monotonic(), core.end
             # Whoever speaks for the session now owes what this one still held.
             self.book.superseded = core.end is not None and core.end.code == CloseCode.TAKEN_OVER
-            self.book.doubtful = self.book.claimed & (self._early() | self._ahead)
+            self.book.doubtful = self.book.claimed & self._doubtful()
         except asyncio.CancelledError:
-            self.book.abandoned = True
+            self.book.abandoned, self.book.vanished_at = True, time.monotonic()
             if self._socket is not None:
                 self._socket.transport.abort()
             raise
@@ -137,12 +143,12 @@ class SimulatedRecorder:
         core = self.core
         core.connecting()
         if time.monotonic() < self.offline_until:
-            core.lost(ABNORMAL, self._clock.now())
+            core.lost(ABNORMAL, self.clock.now())
             return
         try:
             socket = await connect(self._url, OPEN_SECONDS)
         except (OSError, HandshakeRefusedError):
-            core.lost(ABNORMAL, self._clock.now())
+            core.lost(ABNORMAL, self.clock.now())
         else:
             await self._converse(socket)
 
@@ -150,7 +156,7 @@ class SimulatedRecorder:
         core, self._socket = self.core, socket
         reader = asyncio.create_task(self._read(socket))
         try:
-            core.opened(self._token, self._clock.now())
+            core.opened(self._token, self.clock.now())
             while not reader.done() and core.drop is None:
                 for frame in core.frames_to_send():
                     await socket.send(frame)
@@ -165,7 +171,7 @@ class SimulatedRecorder:
             reader.cancel()
             await asyncio.wait({reader})
         code = None if dropped is Drop.DEAD else socket.close_code
-        core.lost(code or ABNORMAL, self._clock.now(), socket.close_reason or "")
+        core.lost(code or ABNORMAL, self.clock.now(), socket.close_reason or "")
         self._note()
 
     @staticmethod
@@ -179,7 +185,7 @@ class SimulatedRecorder:
     async def _read(self, socket: ClientConnection) -> None:
         with suppress(ConnectionClosed):
             while True:
-                self.core.received(await socket.recv(), self._clock.now())
+                self.core.received(await socket.recv(), self.clock.now())
                 self._note()
                 self._wake.set()
         self._wake.set()
@@ -188,19 +194,19 @@ class SimulatedRecorder:
 
     async def _pause(self, until: float | None = None) -> None:
         """Until the next look, or `until` by our clock; then look, and let the core go on."""
-        now = self._clock.now()
+        now = self.clock.now()
         moment = min(max(self._look_at, now), now + 1.0, self.core.next_wake(now))
         if until is not None:
             moment = min(moment, until)
         timer = asyncio.get_running_loop().call_later(
-            self._clock.real(max(moment - now, 0.001)), self._wake.set
+            self.clock.real(max(moment - now, 0.001)), self._wake.set
         )
         try:
             await self._wake.wait()
         finally:
             timer.cancel()
             self._wake.clear()
-        self._look(self._clock.now())
+        self._look(self.clock.now())
 
     @property
     def _records(self) -> bool:
@@ -214,7 +220,7 @@ class SimulatedRecorder:
             under_way = self._under_way(now)
             if under_way is not None:
                 self._add(self._habit.report(under_way), now)
-        core.advance(now)
+        core.advance(now, self.clock.wall())
         self._note()
 
     def _under_way(self, now: float) -> int | None:
@@ -249,8 +255,15 @@ class SimulatedRecorder:
                 self._note_origin(origin)
                 book.connections += 1
                 self._too_early = False
+                self._frame_of.clear()
                 book.started_at = time.monotonic()
+            case HeartbeatSent(frame=frame, first=first, last=last):
+                origin = self._origin or 0
+                seconds = range(origin + first, origin + last + 1)
+                book.sent.update(seconds)
+                self._frame_of.update(dict.fromkeys(seconds, frame))
             case Ack():
+                self._note_counted(event)
                 self._note_durable()
             case StopNotice(reason=reason):
                 if book.stop_told_at is None:
@@ -275,17 +288,34 @@ class SimulatedRecorder:
         """What the client has let go of is the server's to keep."""
         if self._origin is None or self._origin != self.core.origin:
             return
-        self.book.durable = self.book.claimed - self._held()
+        self.book.durable |= self.book.claimed - self._held()
 
-    def _early(self) -> set[int]:
-        """What is held and may have been refused for being too early (the message doesn't say
-        which), or wasn't even sent, as the clock was set back meanwhile."""
-        present = self._under_way(self._clock.now()) or 0
-        return {
+    def _note_counted(self, ack: Ack) -> None:
+        """It speaks of the frames that it names, and of no later sending of the same seconds."""
+        through = (self._origin or 0) + ack.counted_through
+        frames = self.core.held.frames_sent if ack.heartbeats is None else ack.heartbeats
+        known = {
             second
-            for second in self._held()
-            if self._too_early or second > present + FUTURE_SECONDS
+            for second, frame in self._frame_of.items()
+            if second <= through and frame <= frames
         }
+        self.book.counted |= known
+        if ack.durable_through >= ack.counted_through:
+            self.book.durable_seconds = max(self.book.durable_seconds, ack.session_seconds)
+        for second in known:
+            del self._frame_of[second]
+
+    def _doubtful(self) -> set[int]:
+        """What is held and may have been refused for being too early (the message doesn't say
+        which), or wasn't even sent, as the clock was set back meanwhile. What was counted is sent
+        again until it is durable, unless it is of a time that the server's clock has yet to
+        reach."""
+        present = self._under_way(self.clock.now()) or 0
+        held = self._held()
+        doubted = (held if self._too_early else set()) | self._ahead
+        early = {second for second in held if second > present + FUTURE_SECONDS}
+        far = {second for second in self._ahead if second > time.time() + FUTURE_SECONDS}
+        return (doubted - self.book.counted) | early | far
 
     def _held(self) -> set[int]:
         """What the client still holds."""

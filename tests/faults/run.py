@@ -17,6 +17,7 @@ from tests.faults.faults import FAULTS, Fault
 from tests.faults.habits import Steady
 from tests.faults.house import House
 from tests.faults.judge import Caps, Verdict, judge
+from tests.faults.losses import Losses
 from tests.faults.nemesis import Nemesis, plan
 from tests.faults.recorder import Clock
 from tests.faults.stage import Stage
@@ -114,7 +115,7 @@ class Run:
             nemesis = Nemesis(stage, plan(options.seed, options.faults, alone=options.alone))
             async with self._showing(stage, nemesis):
                 problems = await self._play(stage, nemesis)
-                verdict = await self._verdict(stage, problems, sizes)
+                verdict = await self._verdict(stage, nemesis.losses, problems, sizes)
             return self._outcome(stage, nemesis, verdict)
 
     async def _play(self, stage: Stage, nemesis: Nemesis) -> list[str]:
@@ -160,10 +161,12 @@ class Run:
         await settled(stage.house, SETTLE_SECONDS)
         return await growth.measure(stage.house)
 
-    async def _verdict(self, stage: Stage, problems: list[str], sizes: growth.Sizes) -> Verdict:
+    async def _verdict(
+        self, stage: Stage, losses: Losses, problems: list[str], sizes: growth.Sizes
+    ) -> Verdict:
         self.progress.phase = "comparing"
         bill = await ask(stage.house, stage.crowd.books)
-        verdict = judge(stage.crowd.books, bill, self._caps)
+        verdict = judge(stage.crowd.books, bill, self._caps, losses)
         verdict.findings += [*problems, *await growth.compare(stage.house, sizes)]
         return verdict
 

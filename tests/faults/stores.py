@@ -62,6 +62,19 @@ async def empty_and_kill(stage: Stage, chance: random.Random, seconds: float) ->
     await recovered(stage.house)
 
 
+async def empty_without_postgres(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """Valkey loses all while Postgres is stopped: gateways and recorders hold it alone."""
+    house = stage.house
+    await flushed(house)
+    before = seconds * chance.uniform(0.2, 0.5)
+    await asyncio.to_thread(house.postgres.stop)
+    await asyncio.sleep(before)
+    await _empty(house, 0.2)
+    await asyncio.sleep(seconds - before)
+    await asyncio.to_thread(house.postgres.restart)
+    await recovered(house)
+
+
 async def _empty(house: House, seconds: float) -> None:
     await _restart_valkey(house, seconds, lambda: _forget(house.valkey))
 
@@ -87,7 +100,20 @@ async def recovered(house: House) -> None:
     """After a loss: wait until gateways and recorders have given back what they hold, and that is
     durable. Until then nobody else may lose it."""
     await asyncio.sleep(RECOVERY_SECONDS)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CATCH_UP_SECONDS):
+            while await asyncio.to_thread(_ended_kept, house):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
     await flushed(house)
+
+
+def _ended_kept(house: House) -> float:
+    """How many ended sessions gateways alone may hold. One that doesn't answer holds none."""
+    kept = 0.0
+    for unit in house.gateways:
+        with suppress(OSError):
+            kept += unit.program.metric("meter_ended_sessions_kept")
+    return kept
 
 
 async def _restart_valkey(house: House, seconds: float, between: Callable[[], None]) -> None:

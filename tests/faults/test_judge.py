@@ -1,18 +1,22 @@
 """The judge finds what it is there to find."""
 
+from typing import Any
 from uuid import UUID, uuid4
 
 from minute_meter.ends import End
 from tests.faults.alerts import Noted
 from tests.faults.book import Book
 from tests.faults.judge import Bill, Caps, Verdict, judge
+from tests.faults.losses import Losses
 
 STARTED = 1_800_000_000
+VANISHED_AT = 1000.0
 
 
 def book(*, seconds: int = 10, user: str = "ada", abandoned: bool = False) -> Book:
     """A session of acme with so many seconds recorded."""
     made = Book(uuid4(), "acme", user, abandoned=abandoned)
+    made.vanished_at = VANISHED_AT if abandoned else None
     made.recorded.update(range(STARTED, STARTED + seconds))
     made.end = None if abandoned else End("stopped", 1000, seconds, confirmed=True, announced=True)
     return made
@@ -25,8 +29,18 @@ def billed(books: list[Book], **changes: object) -> Bill:
     return Bill(**{"billed": seconds, "ledger": {"acme": total}, **changes})  # type: ignore[arg-type]
 
 
-def judged(books: list[Book], caps: Caps | None = None, **changes: object) -> Verdict:
-    return judge(books, billed(books, **changes), caps)
+def judged(
+    books: list[Book],
+    caps: Caps | None = None,
+    losses: Losses | None = None,
+    **changes: Any,
+) -> Verdict:
+    return judge(books, billed(books, **changes), caps, losses)
+
+
+def both_lost(began: float = VANISHED_AT + 100) -> Losses:
+    """Valkey lost what it had, and a gateway was killed."""
+    return Losses(valkey=[(began, began + 1)], gateways=[(began, began + 1)])
 
 
 def test_a_bill_that_is_right_is_found_right() -> None:
@@ -47,7 +61,7 @@ def test_a_refused_second_may_be_missing_and_must_not_be_billed() -> None:
     one = book()
     one.refuse("second_too_late", [STARTED, STARTED + 500])
     kept = one.recorded - {STARTED}
-    right = judged([one], billed={one.session_id: kept}, ledger={"acme": 9})
+    right = judged([one], None, both_lost(), billed={one.session_id: kept}, ledger={"acme": 9})
     assert right.good
     assert right.refused["second_too_late"] == 1
     assert judged([one]).twice == 1
@@ -63,8 +77,9 @@ def test_a_second_held_at_the_end_after_it_was_called_too_early_may_be_billed_or
 
 def test_seconds_may_be_missing_where_a_limit_is_used_up_and_only_there() -> None:
     one, other = book(), book(user="bob")
+    other.stop_reason = "limit_reached"
     seconds = {one.session_id: set(one.recorded), other.session_id: set(list(other.recorded)[:5])}
-    facts: dict[str, object] = {"billed": seconds, "ledger": {"acme": 15}}
+    facts: dict[str, Any] = {"billed": seconds, "ledger": {"acme": 15}}
     assert judged([one, other], Caps({"acme": 15}), **facts).good
     assert judged([one, other], Caps(members={("acme", "bob"): 5}), **facts).good
     assert judged([one, other], Caps({"acme": 16}), **facts).lost == 5
@@ -73,9 +88,14 @@ def test_seconds_may_be_missing_where_a_limit_is_used_up_and_only_there() -> Non
 
 def test_what_vanished_with_its_recorder_may_have_used_up_a_limit() -> None:
     one, gone = book(), book(abandoned=True)
-    facts: dict[str, object] = {"billed": {one.session_id: set()}, "ledger": {"acme": 0}}
-    assert judged([one, gone], Caps({"acme": 10}), **facts).good
-    assert judged([one, gone], Caps({"acme": 11}), **facts).lost == 10
+    one.stop_reason, gone.sent = "limit_reached", set(gone.recorded)
+    facts: dict[str, Any] = {"billed": {one.session_id: set()}, "ledger": {"acme": 0}}
+    assert judged([one, gone], Caps({"acme": 10}), both_lost(), **facts).good
+    assert judged([one, gone], Caps({"acme": 11}), both_lost(), **facts).lost == 10
+    # What it never sent was never counted, and what nobody lost is in the rows.
+    assert judged([one, gone], Caps({"acme": 10}), **facts).lost == 10
+    gone.sent.clear()
+    assert judged([one, gone], Caps({"acme": 10}), both_lost(), **facts).lost == 10
 
 
 def test_no_limit_may_be_passed() -> None:
@@ -144,3 +164,76 @@ def test_who_was_taken_over_is_owed_what_was_called_durable() -> None:
     one.durable = set(list(one.recorded)[:6])
     assert judged([one], billed={one.session_id: one.durable}, ledger={"acme": 6}).good
     assert judged([one], billed={one.session_id: set()}, ledger={"acme": 0}).lost == 6
+
+
+def test_a_used_up_limit_excuses_no_durable_second() -> None:
+    one = book()
+    one.stop_reason, one.durable = "limit_reached", {STARTED, STARTED + 1}
+    one.durable_seconds = 9  # one of those that are missing was refused by the limit
+    kept = one.recorded - {STARTED, STARTED + 9}
+    verdict = judged([one], Caps({"acme": 8}), billed={one.session_id: kept}, ledger={"acme": 8})
+    assert verdict.lost == 1
+    assert verdict.refused["limit_reached"] == 1
+
+
+def test_who_was_not_told_of_a_limit_lacks_only_its_last_seconds() -> None:
+    one = book(seconds=60)
+    caps, ledger = Caps({"acme": 58}), {"acme": 58}
+
+    def lost(*seconds: int) -> int:
+        kept = one.recorded - {STARTED + second for second in seconds}
+        return judged([one], caps, billed={one.session_id: kept}, ledger=ledger).lost
+
+    assert lost(58, 59) == 0
+    assert lost(20, 59) == 1
+
+
+def test_a_durable_second_cannot_be_refused_and_only_some_codes_refuse_any() -> None:
+    one = book()
+    one.durable = {STARTED}
+    one.refuse("second_too_late", [STARTED])
+    one.refuse("overloaded", [STARTED + 1])
+    kept = one.recorded - {STARTED, STARTED + 1}
+    assert judged([one], billed={one.session_id: kept}, ledger={"acme": 8}).lost == 2
+
+
+def test_seconds_that_were_called_too_late_are_explained_by_a_loss_of_valkeys_only() -> None:
+    one = book()
+    one.refuse("second_too_late", [STARTED])
+    facts: dict[str, Any] = {
+        "billed": {one.session_id: one.recorded - {STARTED}},
+        "ledger": {"acme": 9},
+    }
+    assert not judged([one], **facts).good
+    assert judged([one], None, Losses(valkey=[(0.0, 1.0)]), **facts).good
+
+
+def test_a_doubtful_second_that_was_durable_is_owed() -> None:
+    one = book()
+    one.doubtful, one.durable = {STARTED + 8, STARTED + 9}, {STARTED + 8}
+    assert judged([one], billed={one.session_id: set()}, ledger={"acme": 0}).lost == 9
+
+
+def test_a_recorder_that_vanished_is_owed_what_was_counted_unless_both_holders_lost_it() -> None:
+    one = book(abandoned=True)
+    one.counted, one.durable = {STARTED, STARTED + 1}, {STARTED}
+    only_durable: dict[str, Any] = {
+        "billed": {one.session_id: {STARTED}},
+        "ledger": {"acme": 1},
+    }
+    assert judged([one], **only_durable).lost == 1
+    assert judged([one], None, both_lost(), **only_durable).good
+    assert judged([one], None, both_lost(VANISHED_AT + 130), **only_durable).lost == 1
+    assert judged([one], None, both_lost(VANISHED_AT - 10), **only_durable).lost == 1
+    one_of_them = Losses(valkey=[(VANISHED_AT, VANISHED_AT)])
+    assert judged([one], None, one_of_them, **only_durable).lost == 1
+    nothing: dict[str, Any] = {"billed": {}, "ledger": {"acme": 0}}
+    assert judged([one], None, both_lost(), **nothing).lost == 1
+
+
+def test_seconds_of_a_session_that_nobody_recorded_are_found() -> None:
+    one = book()
+    seconds = {one.session_id: set(one.recorded), uuid4(): {STARTED}}
+    verdict = judged([one], billed=seconds, ledger={"acme": 10})
+    assert verdict.twice == 1
+    assert not verdict.good

@@ -7,6 +7,7 @@ import pytest
 
 from gateway import aftercare
 from meter.codes import EndReason
+from meter.ledger.types import StoredSession
 from tests.gateway.counting import World, until
 
 
@@ -25,6 +26,28 @@ async def test_a_ledger_that_is_emptied_after_the_end_gets_the_seconds_back(worl
     await until(lambda: world.seconds() == set(range(10)))
     entry = world.ledger.entries[peer.session_id]
     await until(lambda: entry.state.end_reason == "stopped")
+
+
+async def test_one_that_cant_be_given_back_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = await world.session(1), await world.session(2)
+    for peer in (bad, good):
+        peer.hear(0, 9)
+        peer.stop()
+    await until(lambda: bad.closed == good.closed == 1000)
+    load = world.storage.load_session
+
+    async def load_the_good_one(session_id: str) -> StoredSession | None:
+        if session_id == bad.session_id:
+            raise RuntimeError("a bug in one session")
+        return await load(session_id)
+
+    monkeypatch.setattr(world.storage, "load_session", load_the_good_one)
+    world.ledger.wipe()
+    await until(lambda: good.session_id in world.ledger.entries)
+    await until(lambda: world.ledger.entries[good.session_id].state.end_reason == "stopped")
+    assert len(world.ledger.entries[good.session_id].seconds) == 10
 
 
 async def test_a_ledger_that_is_away_meanwhile_gets_them_when_it_is_back(world: World) -> None:
