@@ -23,6 +23,9 @@ from persistence.statements import statement
 logger = logging.getLogger(__name__)
 
 TURN_SECONDS = 1.0
+# After a loss, once more: what a flusher had taken before it may be committed after the first look,
+# and gateways and recorders give back what they hold meanwhile.
+AGAIN_SECONDS = (5.0, 20.0)
 # Between two looks at the next accounts of all; those that are asked for aren't kept waiting.
 ROUND_SECONDS = 60.0
 PURGE_SECONDS = 3600.0
@@ -41,6 +44,7 @@ class Auditor:
         self._waiting: list[str] = []
         self._incarnation = ""
         self._to_compare = ""
+        self._again_at: list[float] = []
         self._round_at = 0.0
         self._purge_at = 0.0
 
@@ -56,6 +60,9 @@ class Auditor:
             try:
                 await self.notice_loss()
                 await self._retelling.go_on()
+                if self._again_at and now() >= self._again_at[0]:
+                    self.ask(await self._ledger.organizations())
+                    del self._again_at[0]
                 await self.look_at_asked()
                 if now() >= self._round_at:
                     self._round_at = now() + ROUND_SECONDS
@@ -81,6 +88,8 @@ class Auditor:
         lost = lost or compared not in (None, present)
         if lost:
             self.ask(await self._ledger.organizations())
+            now = asyncio.get_running_loop().time()
+            self._again_at = [now + seconds for seconds in AGAIN_SECONDS]
         if compared != present:
             self._to_compare = present
         self._incarnation = present

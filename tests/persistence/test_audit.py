@@ -292,6 +292,27 @@ async def test_a_ledger_that_came_back_older_is_put_right_at_once(
     assert not await auditor.notice_loss()
 
 
+async def test_after_a_loss_accounts_are_looked_at_once_more(
+    database: Database, storage: PostgresStorage, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record(ledger, storage, 10)
+    await ledger.note_compared("a server before")
+    monkeypatch.setattr("persistence.auditor.TURN_SECONDS", 0.05)
+    monkeypatch.setattr("persistence.auditor.AGAIN_SECONDS", (1.0,))
+    metrics, stop = FlusherMetrics(), asyncio.Event()
+    running = asyncio.create_task(Auditor(ledger, database, metrics).run(stop))
+    async with asyncio.timeout(10):
+        while await ledger.compared() == "a server before":  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        # As a flusher leaves it that commits what it had taken before the loss.
+        await LedgerAudit(ledger).correct("org_1", month_of(int(time.time())), {None: -4})
+        drift = "meter_flusher_drift_seconds_total"
+        while metrics.registry.get_sample_value(drift) != 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    stop.set()
+    await running
+
+
 async def test_a_flusher_that_comes_after_a_failover_looks_at_all(
     database: Database, storage: PostgresStorage, ledger: Ledger
 ) -> None:
