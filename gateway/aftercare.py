@@ -149,8 +149,9 @@ class Aftercare:
                 self._discharge(patient)
             return
         logger.warning("an ended session's last seconds are counted again: the ledger lost them")
-        await self._ledger.count([CountItem(patient.key, patient.seconds.ranges())])
-        await self._ledger.close(patient.key, patient.reason)
+        (reply,) = await self._ledger.count([CountItem(patient.key, patient.seconds.ranges())])
+        if reply.status is CountStatus.COUNTED:  # an end can't be undone, so it comes after that
+            await self._ledger.close(patient.key, patient.reason)
 
 
 def _is_well(patient: Patient, reply: Counted, now: float) -> bool:
