@@ -76,7 +76,7 @@ def build_parts(
     metrics = Metrics()
     counter = Counter(ledger, storage, metrics, settings.batch_seconds, settings.stop_wait_seconds)
     metrics.undurable.set_function(counter.undurable_seconds)
-    metrics.ended_kept.set_function(lambda: len(counter.aftercare))
+    metrics.ended_kept.set_function(lambda: counter.keeper.ended)
     context = RecordContext(
         counter=counter,
         verifier=_verifier(settings),

@@ -10,17 +10,19 @@ import logging
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
-from gateway.aftercare import Aftercare, Patient
 from gateway.alerter import Alerter
-from gateway.keepsakes import Keepsakes
+from gateway.keeper import Keeper
+from gateway.kept import Kept
 from gateway.metrics import Metrics
 from gateway.opener import Opener, OpenerLedger
 from gateway.recovery import RETRY_SECONDS, Recovery, Speaker, is_curable
 from gateway.roster import Roster
-from gateway.session import COUNTED, LOOK_SECONDS, RecorderSession
+from gateway.session import COUNTED, RecorderSession
+from gateway.weighing import Weighing
 from meter.codes import EndReason
 from meter.ledger.types import (
     Counted,
@@ -30,12 +32,10 @@ from meter.ledger.types import (
     OpenRequest,
     SessionKey,
     SessionState,
-    Standing,
     Storage,
     StorageUnavailable,
 )
-from meter.thresholds import Told
-from meter.usage import is_exhausted, is_limited
+from meter.usage import is_limited
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +53,16 @@ SESSION_TICK_SECONDS = 0.5
 class LedgerCalls(OpenerLedger, Protocol):
     """What the counter needs of `meter.ledger.driver.Ledger`."""
 
+    @property
+    def generation(self) -> int: ...
+
     async def count(self, items: list[CountItem]) -> list[Counted]: ...
 
     async def recall(self, keys: Sequence[SessionKey]) -> list[SessionState | None]: ...
 
-    async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None: ...
+    async def close(
+        self, key: SessionKey, reason: EndReason, at_least: int = 0
+    ) -> SessionState | None: ...
 
     async def note_told(self, told: list[tuple[SessionKey, str]]) -> None: ...
 
@@ -77,14 +82,12 @@ class Counter:
         self._metrics = metrics
         self._tick_seconds = tick_seconds
         self._opener = Opener(ledger, storage)
-        self._alerter = Alerter(storage)
         self._stop_wait_seconds = stop_wait_seconds
-        self.aftercare = Aftercare(ledger, self._opener)
+        self.keeper = Keeper(ledger, self._opener, self._heed)
         self._queue: dict[Speaker, None] = {}
-        self._told: dict[RecorderSession, None] = {}
-        self._spread_at: dict[str, float] = {}
         self._roster = Roster()
-        self._keepsakes = Keepsakes(ledger, self._opener, self.aftercare)
+        self._weighing = Weighing(ledger, Alerter(storage), self._roster, self.spawn)
+        self._generation = ledger.generation
         self._tasks: set[asyncio.Task[None]] = set()
         self._flushing = asyncio.Lock()
         self._opening = 0
@@ -163,7 +166,7 @@ class Counter:
             speaker.session.superseded()  # its client gave it up before its turn came
             return
         self._roster.enter(session_id, speaker)
-        kept = self._keepsakes.give(session_id)
+        kept = self.keeper.give(session_id)
         if kept is not None:
             speaker.session.inherit(kept)
         if before is not None and before is not speaker:
@@ -172,52 +175,54 @@ class Counter:
             before.perform()
 
     async def end(self, speaker: Speaker, reason: EndReason) -> None:
-        """End a session. If the ledger is away it may come back empty, and an end can't be undone:
-        then the session has all counted first, and asks again."""
+        """End a session. If the ledger is away it may come back without all of it, and an end can't
+        be undone: then the session has all counted first, and asks again."""
         session, state = speaker.session, None
         async with self._end_slots:
             try:
-                state = await self._ledger.close(session.key, reason)
+                state = await self._ledger.close(session.key, reason, session.tally.seconds)
             except LedgerUnavailable as error:
                 logger.warning("a session could not be ended yet: %s", error)
-        if state is not None and (patient := self._look_after(session, reason)) is not None:
-            # Its recorder keeps its seconds, too, as long as it isn't told of the end: so that
-            # waits for Postgres, though not for ever.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._stop_wait_seconds):
-                    await patient.durable.wait()
-            with suppress(LedgerUnavailable):  # for what is durable by now
-                state = await self._ledger.close(session.key, reason) or state
+        if state is not None and (kept := self._keep(session, reason)) is not None:
+            state = await self._durable(kept, state)
         session.ended(state)
         speaker.perform()
         self.forget(speaker)
 
-    def _look_after(self, session: RecorderSession, reason: EndReason) -> Patient | None:
-        """Keep what an ended session counted until it is durable."""
-        seconds, request, state = session.tally.undurable, session.request, session.state
-        if not seconds or request is None or state is None:
+    async def _durable(self, kept: Kept, state: SessionState) -> SessionState:
+        """An ended session once it is durable. Its recorder keeps its seconds, too, as long as it
+        isn't told of the end: so that waits for Postgres, though not for ever."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._stop_wait_seconds):
+                await kept.released.wait()
+        undurable = kept.tally.undurable
+        through = undurable.lowest() - 1 if undurable else state.highest
+        return replace(state, durable_through=through)
+
+    def _keep(self, session: RecorderSession, end: EndReason | None) -> Kept | None:
+        """Keep what a session counted until it is durable; None where it all is."""
+        if session.request is None or session.state is None:
             return None
-        patient = Patient(request, state, reason, seconds, time.monotonic())
-        self.aftercare.admit(patient)
-        return patient
+        now = time.monotonic()
+        return self.keeper.keep(session.request, session.state, session.tally, now, end)
 
     def forget(self, speaker: Speaker) -> None:
         """A connection is gone; its session stays known until it has nothing left to do."""
         session = speaker.session
         if session.state is None or session.unfinished:
             return
-        left = self._roster.leave(session.key.session_id, speaker)
-        if left and session.request is not None:
-            now = time.monotonic()
-            self._keepsakes.keep(session.request, session.state, session.tally, now)
+        if self._roster.leave(session.key.session_id, speaker):
+            self._keep(session, None)
 
     def undurable_seconds(self) -> int:
         """How many counted seconds are kept here, as Postgres isn't known to have them."""
-        return (
-            self.aftercare.seconds()
-            + self._keepsakes.seconds()
-            + sum(len(speaker.session.tally.undurable) for speaker in self.speakers())
-        )
+        # One that is ending may be among both.
+        live = [
+            each.session.tally
+            for each in self.speakers()
+            if each.session.key.session_id not in self.keeper
+        ]
+        return self.keeper.seconds() + sum(len(tally.undurable) for tally in live)
 
     def speakers(self) -> list[Speaker]:
         """All connections that speak for a session."""
@@ -236,10 +241,8 @@ class Counter:
                 logger.exception("counting goes on after")
                 await asyncio.sleep(RETRY_SECONDS)
             now = time.monotonic()
-            if self.aftercare.is_due(now):
-                self.spawn(self.aftercare.look(now))
-            if self._keepsakes.is_due(now):
-                self.spawn(self._keepsakes.look(now))
+            if self.keeper.is_due(now):
+                self.spawn(self.keeper.look(now))
             if now - looked >= LOOK_TICK_SECONDS:
                 looked = now
                 self._roster.tick_silent(now)
@@ -249,10 +252,8 @@ class Counter:
 
     def _tick(self, now: float) -> None:
         self._roster.tick(now)
-        self._keepsakes.prune(now)
-        for organization_id, at in list(self._spread_at.items()):
-            if now - at >= LOOK_SECONDS:
-                del self._spread_at[organization_id]
+        self.keeper.prune(now)
+        self._weighing.tick(now)
 
     async def flush(self) -> bool:
         """Count what is queued. False when the ledger was away."""
@@ -280,7 +281,7 @@ class Counter:
                     self._queue
                     or self.recovery
                     or self._tasks
-                    or (self.aftercare and time.monotonic() < stay_until)
+                    or (self.keeper.ended and time.monotonic() < stay_until)
                 ):
                     await self.flush()
                     await asyncio.sleep(self._tick_seconds)
@@ -301,6 +302,7 @@ class Counter:
         except BaseException:
             self._put_back(batch)
             raise
+        self._heed()
         now = time.monotonic()
         self._metrics.batch(len(batch), now - started, sum([reply.new for reply in replies]))
         for speaker, reply in zip(batch, replies, strict=True):
@@ -308,8 +310,19 @@ class Counter:
                 self._answer(speaker, reply, now)
             except Exception:
                 logger.exception("a session could not take its count")
-        if self._told:
-            self.spawn(self._note_told())
+        self._weighing.counted()
+        return True
+
+    def _heed(self) -> bool:
+        """Doubt what is held of all sessions if the ledger's server has become another one, which
+        may lack the former's last writes; whether it has."""
+        present = self._ledger.generation
+        if present == self._generation:
+            return False
+        self._generation = present
+        for speaker in self.speakers():
+            speaker.session.tally.doubt()
+        self.keeper.doubt()
         return True
 
     def _put_back(self, batch: Iterable[Speaker]) -> None:
@@ -337,7 +350,7 @@ class Counter:
             self._roster.answered(session.key.session_id, speaker)
             assert reply.standing is not None
             if is_limited(reply.standing):
-                self._weigh(session, reply.standing, told, now)
+                self._weighing.weigh(session, reply.standing, told, now)
         else:
             self._answer_uncounted(speaker, reply, now)
         if session.outbox:
@@ -353,36 +366,5 @@ class Counter:
             return
         session.counted(reply, now)
         if reply.status is CountStatus.ENDED:
-            self._look_after(session, EndReason(reply.end_reason))
-
-    def _weigh(self, session: RecorderSession, standing: Standing, told: Told, now: float) -> None:
-        """What an account's limits ask for besides what its session was told."""
-        if session.tally.told is not told and session.tally.told.thresholds:
-            self._told[session] = None
-        self._alert(session, standing)
-        if is_exhausted(standing):
-            self._spread(session.key.organization_id, now)
-
-    def _spread(self, organization_id: str, now: float) -> None:
-        """An account is at its limit: its other sessions here look now, and not with their next
-        heartbeat. Once is enough until they would look by themselves."""
-        if now - self._spread_at.get(organization_id, float("-inf")) < LOOK_SECONDS:
-            return
-        self._spread_at[organization_id] = now
-        for speaker in self.speakers():
-            if speaker.session.key.organization_id == organization_id:
-                speaker.session.look()
-                speaker.perform()
-
-    def _alert(self, session: RecorderSession, standing: Standing) -> None:
-        assert session.identity is not None
-        identity = session.identity
-        if self._alerter.notice(identity.organization_id, identity.user_id, standing):
-            self.spawn(self._alerter.note())
-
-    async def _note_told(self) -> None:
-        """So that another gateway doesn't repeat it. If it can't be noted, one may be repeated."""
-        told = [(each.key, each.tally.told.text) for each in self._told]
-        self._told.clear()
-        with suppress(LedgerUnavailable):
-            await self._ledger.note_told(told)
+            lost = reply.end_reason == EndReason.LOST  # which can be undone
+            self._keep(session, None if lost else EndReason(reply.end_reason))

@@ -54,7 +54,8 @@ class Ending(Starting):
         self._fail(admission.not_opened(status))
 
     def ended(self, state: SessionState | None) -> None:
-        """The ledger's answer to `End`; None when it is away or had lost the session."""
+        """The ledger's answer to `End`; None when it is away or had lost the session, or some of
+        it."""
         if self.phase is not Phase.ENDING:
             return
         if state is None:  # the count puts it back with all it lost, and the end is asked for again
@@ -97,15 +98,16 @@ class Ending(Starting):
 
     def _ended_elsewhere(self, reply: Counted) -> None:
         self.tally.drop_pending()
+        durable_through = self.tally.believed(reply.durable_through, reply.seconds)
         if self._end_asked:
             return  # by ourselves; its answer follows
         if self.phase is Phase.ENDING and reply.end_reason == self._end_reason:
             # By ourselves; its answer was cut off.
-            self._stopped(reply.seconds, reply.durable_through)
+            self._stopped(reply.seconds, durable_through)
             return
         if reply.end_reason == EndReason.ADMIN:
             self._send(messages.StopNotice(reply.end_reason, reply.highest, 0))
-        self._send(messages.Stopped(reply.end_reason, reply.seconds, reply.durable_through))
+        self._send(messages.Stopped(reply.end_reason, reply.seconds, durable_through))
         self._close(admission.close_after(reply.end_reason), reply.end_reason)
 
     def _queue(self) -> None:

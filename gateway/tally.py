@@ -23,6 +23,7 @@ class Tally:
         "_sent_through",
         "_settled_through",
         "covered",
+        "doubted",
         "durable_through",
         "heartbeats",
         "pending",
@@ -38,6 +39,7 @@ class Tally:
         self.covered = 0  # of these, those that the last reply takes into account
         self.seconds = 0  # as the ledger told last
         self.durable_through = -1
+        self.doubted = False  # the ledger's server is another one, and may be behind the former
         self.told = NOTHING_TOLD  # of warnings; goes with the session to its next connection
         self._inflight: tuple[Range, ...] = ()
         self._inflight_heartbeats = 0
@@ -90,6 +92,22 @@ class Tally:
         """The ledger has lost seconds: it gets back all that isn't durable."""
         self.pending.merge(self.undurable)
 
+    def doubt(self) -> None:
+        """The ledger's server is another one. What it calls durable are the seconds that it has, so
+        it gets all of these again before it is believed."""
+        self.doubted = True
+
+    def has_lost(self, seconds: int) -> bool:
+        """Whether a ledger that has so many seconds of the session may lack some that it had: their
+        number can't fall. (It may have, and risen again by other connections': hence the doubt.)"""
+        return self.doubted or seconds < self.seconds
+
+    def believed(self, durable_through: int, seconds: int) -> int:
+        """Up to where all is durable, by a ledger that says so and has so many seconds."""
+        if self.undurable and self.has_lost(seconds):
+            return min(durable_through, self.undurable.lowest() - 1)
+        return durable_through
+
     def drop_pending(self) -> None:
         """Nothing of this session can be counted any more."""
         self.pending.clear()
@@ -100,8 +118,8 @@ class Tally:
         late. Gives how many seconds were asked for; when the ledger had lost some, all that isn't
         durable is pending again."""
         inflight, self._inflight = self._inflight, ()
-        # Before this call the ledger cannot have had fewer than it told last, unless it lost some.
-        lost = reply.seconds - reply.new < self.seconds
+        lost = self.has_lost(reply.seconds - reply.new)
+        self.doubted = False
         self.seconds = reply.seconds
         self.covered = self._inflight_heartbeats
         if reply.in_future:
@@ -117,6 +135,9 @@ class Tally:
             asked = _size(inflight)
         if lost:
             self.recount()
+        elif self.pending.mask:  # some of these may be on their way to it once more
+            through = min(reply.durable_through, self.pending.lowest() - 1)
+            self.undurable.discard_through(through)
         else:
             self.undurable.discard_through(reply.durable_through)
         return asked

@@ -1,5 +1,6 @@
 """Connections to Redis (Valkey, or a cluster of either), and what they translate."""
 
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import hiredis
@@ -18,7 +19,18 @@ Client = Redis | RedisCluster
 
 
 class PackingConnection(Connection):
-    """Packs commands in C: redis-py's own packing, of a batch's many arguments, is quadratic."""
+    """Packs commands in C: redis-py's own packing, of a batch's many arguments, is quadratic.
+    Past a fence, it says nothing to a server that another one has taken the place of."""
+
+    admitted: tuple[Fence, int] | None = None
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """As in redis-py, which connects anew where that is needed."""
+        if self.admitted is not None and self.admitted[1] != self.admitted[0].generation:
+            await self.disconnect(nowait=True)
+        await super().send_packed_command(command, check_health)
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """One command as the protocol's bytes."""
@@ -35,7 +47,7 @@ def client_of(redis_url: str, timeout_seconds: float, fence: Fence | None = None
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         retry=_retry(),
-        redis_connect_func=fence and fence.connected,
+        redis_connect_func=fence and _greeting(fence),
     )
     return Redis.from_pool(pool)
 
@@ -64,6 +76,15 @@ def primaries(client: Client) -> list[dict[str, Any]]:
     if isinstance(client, Redis):
         return [{}]
     return [{"target_nodes": node} for node in client.get_primaries()]
+
+
+def _greeting(fence: Fence) -> Callable[[PackingConnection], Awaitable[None]]:
+    async def greet(connection: PackingConnection) -> None:
+        connection.admitted = None
+        generation = await fence.connected(connection)
+        connection.admitted = (fence, generation)
+
+    return greet
 
 
 def _retry() -> Retry:

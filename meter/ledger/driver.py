@@ -46,8 +46,16 @@ ID_CLAIM_KEPT_SECONDS = 3600
 class Ledger:
     """The ledger's calls. All raise `LedgerUnavailable` when Redis cannot do them now."""
 
-    def __init__(self, client: Client, rules: Rules, *, library: Library = LIBRARY) -> None:
+    def __init__(
+        self,
+        client: Client,
+        rules: Rules,
+        *,
+        library: Library = LIBRARY,
+        fence: Fence | None = None,
+    ) -> None:
         self.rules = rules
+        self._fence = fence
         self._client = client
         self._library = library
         self._prepared = False
@@ -63,7 +71,13 @@ class Ledger:
     ) -> "Ledger":
         """A ledger at a `redis://`, `rediss://`, `valkey://` or `unix://` URL; connects on use.
         Who counts on its figures passes a fence."""
-        return cls(client_of(redis_url, timeout_seconds, fence), rules or Rules())
+        return cls(client_of(redis_url, timeout_seconds, fence), rules or Rules(), fence=fence)
+
+    @property
+    def generation(self) -> int:
+        """Another number once a call was answered by another server than those before, or by one
+        that was started anew: it may have gone back in time. Always 0 without a fence."""
+        return self._fence.generation if self._fence else 0
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -118,10 +132,13 @@ class Ledger:
         )
         return [replies.counted(reply) for answer in answers for reply in answer]
 
-    async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None:
-        """End a session; None when the ledger doesn't know it. Ending it again changes nothing, but
-        that an operator (`ADMIN`) ends for good what was lost and might have been resumed."""
-        reply = await self._one("close", key, [key.session_id, reason.value])
+    async def close(
+        self, key: SessionKey, reason: EndReason, at_least: int = 0
+    ) -> SessionState | None:
+        """End a session; None when the ledger doesn't know it, or has less than so many seconds of
+        it, as it lost some. Ending it again changes nothing, but that an operator (`ADMIN`) ends
+        for good what was lost and might have been resumed."""
+        reply = await self._one("close", key, [key.session_id, reason.value, at_least])
         return replies.session_state(key.session_id, reply) if reply else None
 
     async def note_told(self, told: Sequence[tuple[SessionKey, str]]) -> None:

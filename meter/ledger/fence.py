@@ -30,24 +30,30 @@ class Fence:
         self._run = ""
         self._passed = False
         self._since = 0.0
+        # Goes up with each other run that was met.
+        self.generation = 0
 
-    async def connected(self, connection: AbstractConnection) -> None:
-        """Greet the server, and refuse the connection while its figures aren't compared. Raises
-        redis-py's `ConnectionError`."""
+    async def connected(self, connection: AbstractConnection) -> int:
+        """Greet the server, and refuse the connection while its figures aren't compared. Gives the
+        generation that it is of. Raises redis-py's `ConnectionError`."""
         await connection.on_connect_check_health(check_health=True)
         run = _run_of(await _ask(connection, "INFO", "server"))
         if run != self._run:
             self._run, self._passed, self._since = run, False, self._now()
+            self.generation += 1
+        generation = self.generation
         if self._passed:
-            return
-        self._passed = (
+            return generation
+        passed = (
             await self._is_compared(connection)
             or self._now() - self._since >= self._patience_seconds
         )
+        self._passed = self._passed or (passed and generation == self.generation)
         if not self._passed:
             raise RedisConnectionError(
                 "the server is another one, or was started anew: its figures are being compared"
             )
+        return generation
 
     async def _is_compared(self, connection: AbstractConnection) -> bool:
         try:

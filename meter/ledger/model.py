@@ -93,11 +93,13 @@ class Model(Restorable):
         if session is not None:
             session.told = told
 
-    def close(self, key: SessionKey, reason: EndReason, now: Moment) -> SessionState | None:
-        """End a session; ending it again changes nothing, but that an operator ends a lost one for
-        good."""
+    def close(
+        self, key: SessionKey, reason: EndReason, now: Moment, at_least: int = 0
+    ) -> SessionState | None:
+        """End a session that has so many seconds; ending it again changes nothing, but that an
+        operator ends a lost one for good."""
         session = self.find(key)
-        if session is None:
+        if session is None or len(session.counted) < at_least:
             return None
         for_good = reason is EndReason.ADMIN and session.end_reason == EndReason.LOST
         if session.ended_at is None or for_good:

@@ -107,7 +107,7 @@ class World:
         return entry.seconds if entry else set()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Let the loop run until something is so."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110

@@ -53,6 +53,7 @@ class SetLedger:
         self.clock = clock
         self.rules = rules or Rules()
         self.limit = UNLIMITED
+        self.generation = 0
         self.down = False
         self.down_after = False
         self.poison: str | None = None
@@ -69,6 +70,14 @@ class SetLedger:
         """It comes back empty."""
         self.entries.clear()
         self.warm.clear()
+
+    def fail_over(self, *forgotten: tuple[str, set[int]]) -> None:
+        """A replica takes over that lacks these seconds of sessions, and their ends."""
+        self.generation += 1
+        for session_id, seconds in forgotten:
+            entry = self.entries[session_id]
+            entry.seconds -= seconds
+            entry.state = replace(entry.state, ended_at=None, end_reason=None)
 
     def flush(self, storage: MemoryStorage) -> None:
         """A flusher writes all that is due."""
@@ -104,9 +113,11 @@ class SetLedger:
             raise RuntimeError("a bug in one session")
         return self._reachable("count", lambda: [self.count_now(item) for item in items])
 
-    async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None:
+    async def close(
+        self, key: SessionKey, reason: EndReason, at_least: int = 0
+    ) -> SessionState | None:
         """As `Ledger` says."""
-        return self._reachable("close", lambda: self.close_now(key, reason))
+        return self._reachable("close", lambda: self.close_now(key, reason, at_least))
 
     async def recall(self, keys: Sequence[SessionKey]) -> list[SessionState | None]:
         """As `Ledger` says."""
@@ -195,10 +206,12 @@ class SetLedger:
                     tally[what] += 1
         return self._counted(entry, CountStatus.COUNTED, tally)
 
-    def close_now(self, key: SessionKey, reason: EndReason) -> SessionState | None:
+    def close_now(
+        self, key: SessionKey, reason: EndReason, at_least: int = 0
+    ) -> SessionState | None:
         """`close`, without waiting."""
         entry = self.entries.get(key.session_id)
-        if entry is None:
+        if entry is None or len(entry.seconds) < at_least:
             return None
         if entry.state.ended_at is None:
             self.end(key.session_id, reason)

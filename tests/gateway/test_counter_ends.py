@@ -35,12 +35,34 @@ async def test_a_stop_of_a_session_that_the_ledger_lost_loses_nothing(world: Wor
     await until(lambda: not peer.session.tally.waiting)
     close = world.ledger.close
 
-    async def close_of_an_emptied(key: SessionKey, reason: EndReason):  # type: ignore[no-untyped-def]
+    async def close_of_an_emptied(
+        key: SessionKey, reason: EndReason, at_least: int = 0
+    ) -> SessionState | None:
         world.ledger.close = close  # type: ignore[method-assign]
         world.ledger.wipe()
-        return await close(key, reason)
+        return await close(key, reason, at_least)
 
     world.ledger.close = close_of_an_emptied  # type: ignore[method-assign]
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    assert world.seconds() == set(range(10))
+    assert world.ledger.entries[peer.session_id].state.end_reason == "stopped"
+
+
+async def test_a_stop_that_meets_a_replica_that_was_behind_loses_nothing(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    close = world.ledger.close
+
+    async def close_of_a_replica(
+        key: SessionKey, reason: EndReason, at_least: int = 0
+    ) -> SessionState | None:
+        world.ledger.close = close  # type: ignore[method-assign]
+        world.ledger.fail_over((peer.session_id, {7, 8, 9}))
+        return await close(key, reason, at_least)
+
+    world.ledger.close = close_of_a_replica  # type: ignore[method-assign]
     peer.stop()
     await until(lambda: peer.closed == 1000)
     assert world.seconds() == set(range(10))
@@ -54,10 +76,10 @@ async def test_a_stop_that_meets_an_outage_loses_nothing(world: World, done: boo
     await until(lambda: not peer.session.tally.waiting)
     close = world.ledger.close
 
-    async def cut_off(key: SessionKey, reason: EndReason) -> SessionState | None:
+    async def cut_off(key: SessionKey, reason: EndReason, at_least: int = 0) -> SessionState | None:
         world.ledger.close = close  # type: ignore[method-assign]
         if done:
-            await close(key, reason)
+            await close(key, reason, at_least)
         else:
             world.ledger.entries[peer.session_id].seconds.clear()
         raise LedgerUnavailable("the test cut it off")
@@ -171,9 +193,9 @@ async def test_after_the_last_second_is_counted_nothing_is_held(world: World) ->
     assert not counter._queue
     assert not counter.recovery
     await until(lambda: not counter._tasks)
-    assert len(counter._keepsakes) == 19
-    counter._keepsakes.prune(1e12)
-    assert len(counter._keepsakes) == 0
+    assert len(counter.keeper) == 19
+    counter.keeper.prune(1e12)
+    assert len(counter.keeper) == 0
 
 
 async def test_settling_beside_the_loop_counts_a_session_once_at_a_time(world: World) -> None:

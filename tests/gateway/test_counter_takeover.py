@@ -7,6 +7,7 @@ from meter.codes import EndReason
 from meter.ledger.types import (
     OpenRequest,
 )
+from meter.messages import Ack
 from tests.gateway.counting import Peer, World, until
 
 
@@ -172,3 +173,20 @@ async def test_a_connection_that_is_opened_late_takes_nothing_over_from_a_newer_
     await until(lambda: len(world.seconds()) == 5)
     assert new.closed is None
     assert given_up[0].closed == 4502
+
+
+async def test_a_replica_gets_all_again_that_is_not_durable_before_it_is_believed(
+    world: World,
+) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    entry = world.ledger.entries[peer.session_id]
+    # Others' seconds of the session make up for the number of those that the replica lacks.
+    world.ledger.fail_over((peer.session_id, {4, 5}))
+    entry.seconds |= {20, 21}
+    entry.durable |= entry.seconds
+    peer.hear(10, 10)
+    await until(lambda: world.seconds() == {*range(11), 20, 21})
+    acks = [each for each in peer.sent if isinstance(each, Ack)]
+    assert max(ack.durable_through for ack in acks) < 4

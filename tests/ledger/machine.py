@@ -222,9 +222,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def is_warned(self, key: SessionKey, told: str) -> None:
         self.world.note_told(key, told)
 
-    @rule(key=keys, reason=st.sampled_from(EndReason))
-    def ends(self, key: SessionKey, reason: EndReason) -> None:
-        self.world.close(key, reason)
+    @rule(key=keys, reason=st.sampled_from(EndReason), at_least=st.integers(0, 5))
+    def ends(self, key: SessionKey, reason: EndReason, at_least: int) -> None:
+        self.world.close(key, reason, at_least)
 
     # Operators
 

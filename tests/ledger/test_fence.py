@@ -98,3 +98,33 @@ async def test_one_that_lost_all_has_no_figures_to_compare(
     with valkey.client() as client:
         client.flushall()
     await gateway.ping()
+
+
+async def test_a_connection_to_a_server_whose_place_another_has_taken_is_given_up(
+    valkey: Valkey, auditor: Ledger
+) -> None:
+    fence = Fence()
+    gateway = Ledger.connect(valkey.url, fence=fence)
+    await gateway.ping()
+    with valkey.client() as client:
+        before = client.info("stats")["total_connections_received"]
+        await gateway.ping()
+        assert client.info("stats")["total_connections_received"] == before
+        fence.generation += 1  # as when another connection has met another server
+        await gateway.ping()
+        assert client.info("stats")["total_connections_received"] == before + 1
+    await gateway.aclose()
+
+
+async def test_a_server_that_was_started_anew_is_of_another_generation(
+    valkey: Valkey, auditor: Ledger, gateway: Ledger
+) -> None:
+    await gateway.ping()
+    first = gateway.generation
+    await gateway.ping()
+    assert gateway.generation == first
+    valkey.kill()
+    valkey.start()
+    await gateway.ping()
+    assert gateway.generation == first + 1
+    assert auditor.generation == 0

@@ -342,6 +342,16 @@ def test_a_session_that_ended_otherwise_stays_ended(scene: Scene, reason: EndRea
     assert scene.session().end_reason == reason
 
 
+@pytest.mark.parametrize(("at_least", "ends"), [(3, True), (4, False)])
+def test_a_session_that_lacks_some_of_its_seconds_goes_on(
+    scene: Scene, at_least: int, ends: bool
+) -> None:
+    scene.start()
+    scene.count((0, 2))
+    scene.world.close(ANN, EndReason.STOPPED, at_least)
+    assert (scene.session().ended_at is not None) is ends
+
+
 # Making durable
 
 

@@ -120,9 +120,9 @@ class World:
         ]
         assert _by_organization(found) == _by_organization(expected)
 
-    def close(self, key: SessionKey, reason: EndReason) -> None:
-        expected = self.model.close(key, reason, self._moment())
-        assert self.backend.run(self.backend.ledger.close(key, reason)) == expected
+    def close(self, key: SessionKey, reason: EndReason, at_least: int = 0) -> None:
+        expected = self.model.close(key, reason, self._moment(), at_least)
+        assert self.backend.run(self.backend.ledger.close(key, reason, at_least)) == expected
 
     def note_told(self, key: SessionKey, told: str) -> None:
         self.model.note_told(key, told)

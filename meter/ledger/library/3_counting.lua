@@ -289,11 +289,11 @@ end
 
 -- close: ends a live session. An operator ends a lost one too, for good.
 --   KEYS  prefix
---   ARGV  session, reason
---   gives the session, or an empty array when it is unknown
+--   ARGV  session, reason, seconds that it has at least
+--   gives the session, or an empty array when it is unknown, or lacks some
 local function close(keys, args)
   local session = load_session(keys[1], args[1])
-  if not session then return {} end
+  if not session or session.seconds < tonumber(args[3] or '0') then return {} end
   if not session.ended_at then
     end_session(session, args[2], now_seconds())
   elseif session.reason == 'lost' and args[2] == 'admin' then

@@ -1,14 +1,14 @@
 """The last seconds of recorders that vanished, which only the ledger and their gateway have."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from command.embedded import EmbeddedPostgres
-from gateway import keepsakes
+from gateway import keeper
 from gateway.counter import Counter
 from gateway.metrics import Metrics
 from meter.codes import EndReason
@@ -27,7 +27,15 @@ LOST_AFTER_SECONDS = 1
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepsakes, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(keeper, "LOOK_SECONDS", 0.02)
+
+
+@pytest.fixture
+def slow() -> Iterator[pytest.MonkeyPatch]:
+    """No gateway looks at what it keeps, until this is undone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeper.Keeper, "is_due", lambda *_: False)
+        yield patch
 
 
 class House:
@@ -112,7 +120,7 @@ async def test_an_emptied_ledger_gets_the_seconds_of_a_vanished_recorder_back(
     await eventually(lambda: house.has(peer, 70))
     await asyncio.sleep(LOST_AFTER_SECONDS + 1.1)
     assert await house.flush() == (70, EndReason.LOST)
-    await until(lambda: len(house.counters[0]._keepsakes) == 0)
+    await until(lambda: len(house.counters[0].keeper) == 0)
 
 
 @pytest.mark.integration
@@ -121,26 +129,25 @@ async def test_looking_after_them_is_no_sign_of_life(house: House) -> None:
     peer.hear(0, 69)
     await house.vanish(peer)
     await asyncio.sleep(LOST_AFTER_SECONDS + 1.1)
-    assert len(house.counters[0]._keepsakes) == 1
+    assert len(house.counters[0].keeper) == 1
     assert await house.flush() == (70, EndReason.LOST)
-    await until(lambda: len(house.counters[0]._keepsakes) == 0)
+    await until(lambda: len(house.counters[0].keeper) == 0)
 
 
 @pytest.mark.integration
 async def test_a_session_that_ended_as_lost_before_the_ledger_was_emptied_gets_them_too(
-    house: House,
+    house: House, slow: pytest.MonkeyPatch
 ) -> None:
     peer = await house.session()
     peer.hear(0, 9)
     await house.vanish(peer)
     await house.flush()
     house.empty()
-    house.counters[0]._keepsakes._looking = True  # it is slow
     other = await house.session(gateway=1, owner=2)
     other.leave()
     await asyncio.sleep(LOST_AFTER_SECONDS + 1.1)
     assert await house.flush() == (0, EndReason.LOST)
-    house.counters[0]._keepsakes._looking = False
+    slow.undo()
     await eventually(lambda: house.has(peer, 10))
 
 
@@ -218,31 +225,55 @@ async def test_an_outage_is_waited_for(world: World) -> None:
 
 
 async def test_a_session_that_began_anew_elsewhere_is_not_given_other_moments(
-    world: World,
+    world: World, slow: pytest.MonkeyPatch
 ) -> None:
     peer = await world.session()
     peer.hear(0, 9)
     await until(lambda: not peer.session.tally.waiting)
-    world.counter._keepsakes._looking = True  # it is slow
     peer.leave()
     world.ledger.wipe()
     world.now += 500
     await world.session(1, world.another())
-    world.counter._keepsakes._looking = False
-    await until(lambda: len(world.counter._keepsakes) == 0)
+    slow.undo()
+    await until(lambda: len(world.counter.keeper) == 0)
     assert world.seconds() == set()
 
 
 async def test_so_many_are_kept_at_the_most_and_the_first_are_let_go_of(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keepsakes, "MAX_SESSIONS", 3)
+    monkeypatch.setattr(keeper, "MAX_SESSIONS", 3)
     for number in range(1, 6):
         peer = await world.session(number)
         peer.hear(0, 9)
         await until(lambda peer=peer: not peer.session.tally.waiting)  # type: ignore[misc]
         peer.leave()
-    assert len(world.counter._keepsakes) == 3
+    assert len(world.counter.keeper) == 3
     world.ledger.wipe()
     await until(lambda: all(world.seconds(number) for number in (3, 4, 5)))
     assert not world.seconds(1)
+
+
+async def test_a_replica_is_not_believed_before_it_got_back_what_the_former_server_counted(
+    world: World,
+) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    peer.leave()
+    # Others' seconds of the session make up for the number of those that the replica lacks.
+    world.ledger.fail_over((peer.session_id, {4, 5}))
+    entry = world.ledger.entries[peer.session_id]
+    entry.seconds |= {20, 21}
+    entry.durable |= entry.seconds
+    await until(lambda: {4, 5} < world.seconds())
+
+
+async def test_an_account_that_the_ledger_no_longer_knows_is_given_to_it(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    peer.leave()
+    world.ledger.fail_over((peer.session_id, {9}))
+    world.ledger.warm.clear()
+    await until(lambda: world.seconds() == set(range(10)))

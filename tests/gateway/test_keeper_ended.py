@@ -1,19 +1,20 @@
-"""The last seconds of ended sessions, which for a while only the ledger and the gateway have."""
+"""The last seconds of ended sessions, which for a while only the ledger and their gateway have."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
-from gateway import aftercare
+from gateway import keeper
 from meter.codes import EndReason
 from meter.ledger.types import StoredSession
+from meter.messages import Stopped
 from tests.gateway.counting import World, until
 
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aftercare, "LOOK_SECONDS", 0.01)
+    for pause in ("HURRIED_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(keeper, pause, 0.01)
 
 
 async def test_a_ledger_that_is_emptied_after_the_end_gets_the_seconds_back(world: World) -> None:
@@ -101,17 +102,72 @@ async def test_a_session_that_came_back_from_postgres_as_live_ends_with_all_its_
     await until(lambda: world.ledger.entries[peer.session_id].state.end_reason == "stopped")
 
 
-async def test_a_replica_that_was_behind_gets_the_last_seconds_and_the_end(world: World) -> None:
-    peer = await world.session()
+@pytest.mark.parametrize("older", [False, True])
+async def test_a_replica_that_was_behind_gets_the_last_seconds_and_the_end(
+    world: World, older: bool
+) -> None:
+    _, peer = await world.session(2), await world.session(1)
     peer.hear(0, 9)
     peer.stop()
     await until(lambda: peer.closed == 1000)
     entry = world.ledger.entries[peer.session_id]
     assert entry.owner == peer.session.owner
-    entry.state = replace(entry.state, ended_at=None, end_reason=None)
-    entry.seconds = set(range(7))
+    if older:  # it doesn't know yet who spoke for the session last
+        entry.owner -= 1
+    world.ledger.fail_over((peer.session_id, {7, 8, 9}))
     await until(lambda: world.seconds() == set(range(10)))
     await until(lambda: entry.state.end_reason == "stopped")
+
+
+async def test_one_whose_recorder_came_back_after_a_loss_is_not_ended_again(world: World) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    entry = world.ledger.entries[peer.session_id]
+    entry.owner += 1
+    world.ledger.fail_over((peer.session_id, {7, 8, 9}))
+    await until(lambda: world.seconds() == set(range(10)))
+    await asyncio.sleep(0.05)
+    assert entry.state.ended_at is None
+    assert world.counter.keeper.ended == 0
+
+
+async def test_telling_of_the_end_ends_no_session_that_came_back_without_its_last_seconds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = world.another(stop_wait_seconds=0.2)
+    running = asyncio.create_task(counter.run())
+    peer = await world.session(1, counter)
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    monkeypatch.setattr(keeper, "HURRIED_SECONDS", 0.5)  # it is slow
+    peer.stop()
+    await until(lambda: counter.keeper.ended == 1)
+    world.ledger.fail_over((peer.session_id, {7, 8, 9}))
+    await until(lambda: peer.closed == 1000)
+    stopped = peer.sent[-1]
+    assert isinstance(stopped, Stopped)
+    assert stopped.durable_through == -1
+    await until(lambda: world.seconds() == set(range(10)))
+    await until(lambda: world.ledger.entries[peer.session_id].state.end_reason == "stopped")
+    running.cancel()
+
+
+async def test_a_lost_session_that_a_limit_keeps_closed_now_may_be_opened_later(
+    world: World,
+) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    world.ledger.limit = 0
+    world.ledger.fail_over((peer.session_id, {7, 8, 9}))
+    world.ledger.end(peer.session_id, EndReason.LOST)
+    await asyncio.sleep(0.1)
+    assert world.counter.keeper.ended == 1
+    world.ledger.limit = 100
+    await until(lambda: world.seconds() == set(range(10)))
 
 
 async def test_a_session_that_an_operator_ended_is_kept_too(world: World) -> None:
@@ -153,9 +209,9 @@ async def test_nothing_is_kept_once_it_is_durable(world: World) -> None:
     peer.hear(0, 9)
     peer.stop()
     await until(lambda: peer.closed == 1000)
-    assert len(world.counter.aftercare) == 1
+    assert world.counter.keeper.ended == 1
     world.ledger.flush(world.storage)
-    await until(lambda: len(world.counter.aftercare) == 0)
+    await until(lambda: world.counter.keeper.ended == 0)
     world.ledger.wipe()
     await asyncio.sleep(0.05)
     assert world.seconds() == set()
@@ -168,7 +224,7 @@ async def test_what_postgres_has_as_ended_is_not_opened_again(world: World) -> N
     await until(lambda: peer.closed == 1000)
     world.ledger.flush(world.storage)
     world.ledger.wipe()
-    await until(lambda: len(world.counter.aftercare) == 0)
+    await until(lambda: world.counter.keeper.ended == 0)
     assert world.seconds() == set()
 
 
@@ -178,7 +234,7 @@ async def test_a_gateway_that_goes_away_stays_until_they_are_durable(world: Worl
     peer = await world.session(1, counter)
     peer.hear(0, 9)
     peer.stop()
-    await until(lambda: len(counter.aftercare) == 1)
+    await until(lambda: counter.keeper.ended == 1)
     settling = asyncio.create_task(counter.settle(5.0))
     await asyncio.sleep(0.1)
     assert not settling.done()
