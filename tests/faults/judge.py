@@ -153,12 +153,14 @@ def _judge_session(
 
 
 def _over_limit(book: Book, missing: set[int], billed: int) -> set[int]:
-    """Those that a limit that is used up excuses; where its recorder wasn't told so, only the last
-    ones. An ack covers what the limit refused, too, but says how many seconds there are: with
-    fewer than were once durable, none that it called so is excused."""
+    """Those that a limit that is used up excuses: where its recorder wasn't told so, but of another
+    end with more seconds than are billed, only the last ones. An ack covers what the limit refused,
+    too, but says how many seconds there are: with fewer than were once durable, none that it called
+    so is excused."""
     if billed < book.durable_seconds:
         missing = missing - book.durable
-    if book.limited:
+    told_seconds = book.end.session_seconds if book.end is not None and book.end.confirmed else None
+    if book.limited or told_seconds == billed:
         return missing
     return {second for second in missing if second > max(book.recorded) - UNANSWERED_SECONDS}
 

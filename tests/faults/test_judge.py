@@ -186,6 +186,11 @@ def test_who_was_not_told_of_a_limit_lacks_only_its_last_seconds() -> None:
 
     assert lost(58, 59) == 0
     assert lost(20, 59) == 1
+    # It was told of fewer seconds than it recorded: which, the limit decided.
+    one.end = End("stopped", 1000, 58, confirmed=True, announced=True)
+    assert lost(20, 21) == 0
+    one.end = End("stopped", 1000, 59, confirmed=True, announced=True)
+    assert lost(20, 21) == 2
 
 
 def test_a_durable_second_cannot_be_refused_and_only_some_codes_refuse_any() -> None:
