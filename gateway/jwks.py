@@ -158,7 +158,7 @@ class RemoteKeys:
         self._begun_at = float("-inf")
         self._failed = False
         self._fetching: asyncio.Task[None] | None = None
-        self._thread: threading.Thread | None = None
+        self._outcome: Future[Any] | None = None
 
     @property
     def available(self) -> bool:
@@ -221,9 +221,11 @@ class RemoteKeys:
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         """One thread at a time, and no process waits for it at its end."""
-        if self._thread is not None and self._thread.is_alive():
+        # Not whether it lives: it does for a moment after its answer is taken.
+        if self._outcome is not None and not self._outcome.done():
             raise KeysUnavailable("the last fetch hasn't ended")
         outcome: Future[Result] = Future()
+        self._outcome = outcome
         outcome.set_running_or_notify_cancel()  # whoever waits may leave; the thread goes on
 
         def work() -> None:
@@ -234,8 +236,7 @@ class RemoteKeys:
             else:
                 outcome.set_result(result)
 
-        self._thread = threading.Thread(target=work, name="jwks", daemon=True)
-        self._thread.start()
+        threading.Thread(target=work, name="jwks", daemon=True).start()
         return await asyncio.wrap_future(outcome)
 
 

@@ -80,7 +80,7 @@ class LiveGateway:
 
     def do(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run something beside the gateway."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
 
 class LiveRecorder:

@@ -45,7 +45,7 @@ class RawChromium:
     ) -> None:
         self.call("Browser.close")
         self._open.close()
-        self._process.wait(10)
+        self._process.wait(30)
 
     def call(self, method: str, session: str | None = None, **params: Any) -> Reply:
         """Call a method of the protocol, and give its result."""
@@ -55,7 +55,7 @@ class RawChromium:
             message["sessionId"] = session
         self._socket.send(json.dumps(message))
         while True:
-            reply: Reply = json.loads(self._socket.recv(timeout=20))
+            reply: Reply = json.loads(self._socket.recv(timeout=60))
             if reply.get("id") == number:
                 assert "error" not in reply, reply["error"]
                 result: Reply = reply["result"]

@@ -145,7 +145,7 @@ class StubGateway:
         return [f for c in self.connections for f in c.frames if f["type"] == kind]
 
     def _do(self, sending: Any) -> None:
-        asyncio.run_coroutine_threadsafe(sending, self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(sending, self._loop).result(30)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -262,7 +262,7 @@ class StubGateway:
         return usage(used, before["limit_seconds"], before["scope"])
 
 
-def wait_until(condition: Callable[[], bool], timeout_seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], timeout_seconds: float = 30) -> None:
     """Return when the condition holds; fail when it doesn't in time."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():

@@ -18,7 +18,9 @@ from tests.browser.stub import Message, StubGateway
 pytestmark = pytest.mark.browser
 
 HOSTILE = '<img src=x onerror="globalThis.broken=true">'
-TODAY = datetime.now(UTC).date()
+# The page's clock stands still: no midnight falls into a test.
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+TODAY = NOW.date()
 USAGE = "/api/admin/usage"
 CSV = "organization_id,seconds\r\nacme,60\r\n"
 # The network's part: an answer that begins, and then fails.
@@ -68,6 +70,7 @@ class Figures:
             "/api/admin/organizations": lambda _: listed({"id": "acme", "name": "Acme Ltd."}),
             "/api/admin/plans": lambda _: listed({"id": "starter", "name": "Starter plan"}),
         }
+        page.clock.set_fixed_time(NOW)
         page.route("**/api/**", self._answer)
 
     def spans(self) -> list[tuple[str, str]]:
@@ -151,6 +154,12 @@ def figures(page: Page) -> Figures:
 def open_page(page: Page, stub: StubGateway, state: str = "As of") -> None:
     page.goto(f"{stub.url}/analytics#token=a-token")
     expect(page.get_by_test_id("connection-text")).to_contain_text(state)
+
+
+def wait_until_it_is_of(page: Page, organization: str) -> None:
+    """Return once all that is shown is the answer for an organization: all of it is asked for."""
+    expect(page.get_by_test_id("answer")).to_contain_text(organization)
+    expect(page.get_by_test_id("connection-text")).to_contain_text("As of")
 
 
 def rows(page: Page, table: str) -> list[str]:
@@ -253,6 +262,7 @@ def test_spans_and_what_they_are_compared_with(
     page.keyboard.press("ArrowRight")
     expect(page.get_by_label("Last month")).to_be_checked()
     expect(page.get_by_test_id("minutes")).to_have_text("67")
+    expect(page.get_by_test_id("connection-text")).to_contain_text("As of")
     assert figures.spans()[2] == (str(begin), str(end))
     assert figures.spans()[3] == tuple(map(str, month_before(begin)))
     page.get_by_label("Own dates").check()
@@ -260,6 +270,7 @@ def test_spans_and_what_they_are_compared_with(
     page.get_by_test_id("last").fill("2026-03-12")
     page.get_by_role("button", name="Show", exact=True).click()
     expect(page.get_by_test_id("span")).to_have_text(re.compile(r"Mar 10 . 12, 2026"))
+    expect(page.get_by_test_id("connection-text")).to_contain_text("As of")
     assert figures.spans()[4:] == [("2026-03-10", "2026-03-12"), ("2026-03-07", "2026-03-09")]
     assert figures.last(f"{USAGE}/power-users")["last_day"] == "2026-03-12"
 
@@ -290,19 +301,43 @@ def test_an_organization_is_chosen_by_its_row_or_by_its_id(
 ) -> None:
     open_page(page, stub)
     page.get_by_role("button", name="Acme Ltd.").click()
-    expect(page.get_by_test_id("answer")).to_contain_text("acme")
+    wait_until_it_is_of(page, "acme")
     for path in ("analytics", "power-users", "feature-adoption"):
         assert figures.last(f"{USAGE}/{path}")["organization_id"] == "acme"
     expect(page.get_by_test_id("organization")).to_be_focused()
     page.keyboard.press("Control+a")
     page.keyboard.type("org & co")
     page.keyboard.press("Enter")
-    expect(page.get_by_test_id("answer")).to_contain_text("org & co")
+    wait_until_it_is_of(page, "org & co")
     assert figures.last(f"{USAGE}/analytics")["organization_id"] == "org & co"
     page.get_by_role("button", name="Show all organizations").click()
-    expect(page.get_by_test_id("answer")).to_contain_text("All organizations, ")
-    assert "organization_id" not in figures.last(f"{USAGE}/analytics")
+    wait_until_it_is_of(page, "All organizations, ")
+    for path in ("analytics", "power-users", "feature-adoption"):
+        assert "organization_id" not in figures.last(f"{USAGE}/{path}")
     assert complaints == []
+
+
+def test_a_list_that_is_still_of_another_organization_is_marked(
+    page: Page, stub: StubGateway, figures: Figures
+) -> None:
+    user = {"user_id": "ann", "seconds": 60, "days_active": 1, "last_day": "2026-11-20"}
+    figures.answers[f"{USAGE}/power-users"] = lambda _: listed(user, next_cursor="next")
+    open_page(page, stub)
+    power = page.locator("section").filter(has=page.get_by_test_id("power"))
+    expect(power).to_have_attribute("aria-busy", "false")
+    held: list[Route] = []
+    page.route(f"**{USAGE}/power-users**", lambda route: held.append(route))
+    page.get_by_role("button", name="Acme Ltd.").click()
+    expect(page.get_by_test_id("answer")).to_contain_text("acme")
+    expect(power).to_have_attribute("aria-busy", "true")
+    expect(page.get_by_test_id("connection-text")).to_have_text("Loading …")
+    page.get_by_test_id("power-more").click()  # more of what is shown no longer
+    expect(page.get_by_test_id("gone").locator("tbody tr")).to_have_count(1)
+    assert ["organization_id=acme" in route.request.url for route in held] == [True]
+    held[0].fulfill(json=listed({**user, "user_id": "bob"}))
+    wait_until_it_is_of(page, "acme")
+    expect(power).to_have_attribute("aria-busy", "false")
+    assert [row.split(" |")[0] for row in rows(page, "power")] == ["bob"]
 
 
 def test_where_nothing_was_used_it_says_so(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -43,7 +44,7 @@ async def plain(peer: Peer) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something to become true."""
-    for _ in range(500):
+    for _ in range(3000):
         if condition():
             return
         await asyncio.sleep(0.01)
@@ -54,10 +55,12 @@ async def test_it_counts_by_itself() -> None:
     async with running(plain) as server:
         async with Recorder(server.url, "token") as session:
             assert session.state is State.RECORDING
+            began = time.monotonic()
             await asyncio.sleep(2.5)
+            slept_seconds = time.monotonic() - began
         assert session.end is not None
         assert session.end.session_seconds == session.recorded_seconds == len(server.seconds)
-        assert len(server.seconds) in (2, 3)
+        assert abs(len(server.seconds) - slept_seconds) < 1.5
         assert (session.state, session.end.reason) == (State.ENDED, "stopped")
 
 
@@ -382,11 +385,13 @@ async def test_pause_and_resume(caplog: pytest.LogCaptureFixture) -> None:
             session.pause()
             assert session.state is State.PAUSED
             await asyncio.sleep(1.2)
+            began = time.monotonic()
             session.resume()
             await asyncio.sleep(0.8)
             assert session.second is not None
             assert session.second >= 1
-        assert session.recorded_seconds <= 1
+            recorded = time.monotonic() - began
+        assert session.recorded_seconds <= recorded + 0.5  # half seconds count
 
 
 @pytest.mark.parametrize(

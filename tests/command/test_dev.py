@@ -84,7 +84,7 @@ def test_what_dies_is_started_again(name: str, dev: DevRun) -> None:
     dev.start().ready()
     first = dev.state["pids"][name]
     os.kill(first, signal.SIGKILL)
-    assert within(10, lambda: dev.state["pids"][name] not in (first, None))
+    assert within(60, lambda: dev.state["pids"][name] not in (first, None))
     assert alive(dev.state["pids"][name])
     assert f"{name} ended (exit code 137); it is started again" in dev.output
 
@@ -93,7 +93,7 @@ def test_what_dies_is_started_again(name: str, dev: DevRun) -> None:
 def test_a_server_that_dies_is_started_again_at_its_address(name: str, dev: DevRun) -> None:
     before = dev.start().ready().state
     os.kill(before["pids"][name], signal.SIGKILL)
-    assert within(20, lambda: dev.state["pids"][name] not in (before["pids"][name], None))
+    assert within(60, lambda: dev.state["pids"][name] not in (before["pids"][name], None))
     after = dev.state
     urls = ("redis_url", "database_url")
     assert [after[url] for url in urls] == [before[url] for url in urls]
@@ -102,8 +102,8 @@ def test_a_server_that_dies_is_started_again_at_its_address(name: str, dev: DevR
 def test_no_process_outlives_a_kill(dev: DevRun) -> None:
     pids = dev.start().ready().state["pids"]
     dev.stop(signal.SIGKILL)
-    assert within(20, lambda: not any(alive(pid) for pid in pids.values()))
-    assert within(5, lambda: not mentioning(str(dev.data)))
+    assert within(60, lambda: not any(alive(pid) for pid in pids.values()))
+    assert within(30, lambda: not mentioning(str(dev.data)))
     # Even then the flusher had Postgres until it was done.
     assert ended_in_order(dev)
 
@@ -156,7 +156,7 @@ def test_a_gateway_that_never_starts_ends_it(dev: DevRun) -> None:
 
 def test_only_problems_of_the_children_are_shown(dev: DevRun) -> None:
     dev.start().ready()
-    assert within(5, lambda: "gateway | " in dev.output)
+    assert within(30, lambda: "gateway | " in dev.output)
     assert "something is wrong" in dev.output
     assert "routine" not in dev.output
     assert "routine" in (dev.data / "logs" / "gateway.log").read_text()
@@ -191,7 +191,7 @@ def test_a_second_start_is_quick(dev: DevRun) -> None:
     dev.output_file.unlink()
     began = time.monotonic()
     dev.start().ready()
-    assert time.monotonic() - began < 10  # 2 s on an idle machine; this one may be busy
+    assert time.monotonic() - began < 30  # 2 s on an idle machine; this one may be busy
     assert re.search(r"all up after \d+\.\d s", dev.output)
 
 

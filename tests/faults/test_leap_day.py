@@ -23,9 +23,9 @@ pytestmark = pytest.mark.integration
 
 RECORDERS = 8
 SETTLE_SECONDS = 20.0
-EVE = datetime(2028, 2, 28, 23, 59, 57, tzinfo=UTC)
-LEAP_DAY = datetime(2028, 2, 29, 23, 59, 57, tzinfo=UTC)
-RECORDED_SECONDS = 7.0
+EVE = datetime(2028, 2, 28, 23, 59, 55, tzinfo=UTC)
+LEAP_DAY = datetime(2028, 2, 29, 23, 59, 55, tzinfo=UTC)
+RECORDED_SECONDS = 9.0
 # Tokens are of today, and good on that day.
 TOKEN_SECONDS = int(LEAP_DAY.timestamp() - time.time()) + 86_400
 

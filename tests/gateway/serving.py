@@ -119,7 +119,7 @@ class Recorder:
         """A range of seconds."""
         await self.send(type="heartbeat", **{"from": first, "to": last})
 
-    async def one(self, kind: str, seconds: float = 10.0, **fields: object) -> dict[str, Any]:
+    async def one(self, kind: str, seconds: float = 30.0, **fields: object) -> dict[str, Any]:
         """The last message of a type that was received, with these fields."""
 
         def found() -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ class Recorder:
         assert found(), (kind, fields, self.received, self.socket.close_code)
         return found()[-1]
 
-    async def acked(self, through: int, seconds: float = 10.0) -> dict[str, Any]:
+    async def acked(self, through: int, seconds: float = 30.0) -> dict[str, Any]:
         """The first ack that covers a second."""
 
         def found() -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ class Recorder:
         assert found(), (through, self.received, self.socket.close_code)
         return found()[0]
 
-    async def closed(self, seconds: float = 10.0) -> int | None:
+    async def closed(self, seconds: float = 30.0) -> int | None:
         """The close code, once it is closed."""
         await until(self._reading.done, seconds)
         return self.socket.close_code
@@ -181,7 +181,7 @@ async def recording(
         await recorder._reading
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110

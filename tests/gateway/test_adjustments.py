@@ -1,12 +1,10 @@
 """Manual adjustments in Postgres reach live sessions: two counters, a teller, a real Valkey."""
 
-import asyncio
-
 import asyncpg
 import pytest
 
 from meter.messages import Started
-from tests.gateway.limited import ORGANIZATION, SEEN_WITHIN_SECONDS, Gateways, seen, stops
+from tests.gateway.limited import ORGANIZATION, Gateways, seen, stops
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +36,7 @@ async def test_seconds_that_are_added_stop_an_account_and_given_back_let_it_go_o
     assert refused.closed == 4500
 
     await adjust(gateways, -20)
-    await asyncio.sleep(SEEN_WITHIN_SECONDS / 2)
+    await gateways.told()
     (again,) = await gateways.start(1)
     started = again.sent[0]
     assert isinstance(started, Started)

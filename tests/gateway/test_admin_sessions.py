@@ -104,7 +104,7 @@ async def test_a_session_is_stopped_and_its_recorder_closed(gateway: Served) -> 
             "reason": "admin",
             "session_seconds": 3,
         }
-        assert await recorder.closed(2.0) == 4503
+        assert await recorder.closed(10.0) == 4503
 
 
 @pytest.mark.integration

@@ -27,7 +27,7 @@ def provider() -> Iterator[Provider]:
 
 def remote(provider: Provider, refresh_seconds: float = 60.0) -> RemoteKeys:
     return RemoteKeys(
-        provider.url, refresh_seconds=refresh_seconds, apart_seconds=APART, timeout_seconds=1.0
+        provider.url, refresh_seconds=refresh_seconds, apart_seconds=APART, timeout_seconds=20.0
     )
 
 
@@ -226,11 +226,11 @@ async def test_the_loop_runs_on_during_a_fetch(provider: Provider) -> None:
     keys = remote(provider)
     provider.pause_seconds = 0.5
     asking = asyncio.create_task(keys.look_for("r1"))
-    longest, last = 0.0, time.monotonic()
+    turns = 0
     while not asking.done():
         await asyncio.sleep(0.005)
-        longest, last = max(longest, time.monotonic() - last), time.monotonic()
-    assert longest < 0.3
+        turns += 1
+    assert turns >= 5  # held up by it, the loop would make one or two
     assert keys.knows("r1")
 
 

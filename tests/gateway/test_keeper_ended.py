@@ -195,7 +195,7 @@ async def test_a_recorder_is_told_of_the_end_once_all_is_durable_or_the_wait_is_
     await asyncio.sleep(0.1)
     assert first.closed is None
     world.ledger.flush(world.storage)
-    await until(lambda: first.closed == 1000, 0.25)
+    await until(lambda: first.closed == 1000)
     second.hear(10, 11)
     second.stop()
     await asyncio.sleep(0.1)

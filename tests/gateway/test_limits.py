@@ -7,7 +7,7 @@ import time
 import pytest
 
 from meter.messages import Ack, Started
-from tests.gateway.counting import Peer, until
+from tests.gateway.counting import Peer
 from tests.gateway.limited import (
     SEEN_WITHIN_SECONDS,
     USER,
@@ -69,7 +69,7 @@ async def test_a_limit_lowered_below_what_is_used_stops_every_session_and_lifted
     assert refused.closed == 4500
 
     await gateways.limit(None)
-    await asyncio.sleep(SEEN_WITHIN_SECONDS / 2)
+    await gateways.told()
     (again,) = await gateways.start(1)
     assert isinstance(again.sent[0], Started)
     assert again.sent[0].usage.unlimited
@@ -79,14 +79,14 @@ async def test_a_limit_lowered_below_what_is_used_stops_every_session_and_lifted
 
 
 async def test_sessions_that_say_nothing_are_stopped_with_the_one_that_reaches_the_limit(
-    gateways: Gateways,
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gateway.session.LOOK_SECONDS", 60.0)  # none looks by itself
     await gateways.limit(3)
     peers = await gateways.start(20)
-    await asyncio.sleep(0.9)  # they have just looked
     for number in (0, 1):  # on either gateway one
         peers[number].hear(0, 2)
-    await until(lambda: all(stops(peer) for peer in peers), 0.4)
+    await seen(lambda: all(stops(peer) for peer in peers))
     assert gateways.counted() == 3
 
 
@@ -101,8 +101,7 @@ async def test_a_new_limit_is_told_to_live_sessions_also_to_those_that_say_nothi
     for second in range(1, 4):
         talking.hear(second - 1, second - 1)
         await asyncio.sleep(0.5)
-    within_seconds = SEEN_WITHIN_SECONDS - 1.5
-    await until(lambda: told_limit(talking) == told_limit(silent) == 2000, within_seconds)
+    await seen(lambda: told_limit(talking) == told_limit(silent) == 2000)
 
 
 def told_limit(peer: Peer) -> int | None:

@@ -58,9 +58,10 @@ def test_a_token_is_checked_in_full_once_and_its_time_runs_on(
 
 
 def test_a_known_token_is_refused_as_soon_as_it_has_expired(verifier: Verifier) -> None:
-    token = hs256(exp=time.time() + 0.2)
+    expires_at = time.time() + 0.6
+    token = hs256(exp=expires_at)
     verifier.verify(token)
-    time.sleep(0.25)
+    time.sleep(max(0.0, expires_at + 0.05 - time.time()))
     with pytest.raises(TokenRefused, match="expired") as refused:
         verifier.verify(token)
     assert refused.value.expired
@@ -79,7 +80,7 @@ def test_what_is_refused_is_not_kept_and_a_changed_token_is_another(
 
 
 async def test_a_known_token_of_a_key_that_was_removed_is_refused(provider: Provider) -> None:
-    keys = RemoteKeys(provider.url, apart_seconds=0.0, timeout_seconds=1.0)
+    keys = RemoteKeys(provider.url, apart_seconds=0.0, timeout_seconds=20.0)
     verifier = Verifier(keys, issuer=None, audience=None)
     token = signed(rsa_key("first"), "r1")
     await verifier.identify(token)
@@ -93,7 +94,7 @@ async def test_a_known_token_of_a_key_that_was_removed_is_refused(provider: Prov
 async def test_a_known_token_is_refused_when_its_key_s_id_is_another_key_s(
     provider: Provider,
 ) -> None:
-    keys = RemoteKeys(provider.url, apart_seconds=0.0, timeout_seconds=1.0)
+    keys = RemoteKeys(provider.url, apart_seconds=0.0, timeout_seconds=20.0)
     verifier = Verifier(keys, issuer=None, audience=None)
     token = signed(rsa_key("first"), "r1")
     await verifier.identify(token)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -87,7 +88,7 @@ async def start_all(
 
 
 async def all_acked(recorders: list[Recorder], through: int) -> None:
-    await asyncio.gather(*(recorder.acked(through, 20.0) for recorder in recorders))
+    await asyncio.gather(*(recorder.acked(through, 60.0) for recorder in recorders))
 
 
 @pytest.mark.parametrize("empty", [False, True], ids=["with its file", "empty"])
@@ -134,18 +135,21 @@ async def test_after_a_loss_an_account_has_what_its_sessions_have(
         for recorder in recorders:
             await recorder.hear(100, 101)
         await all_acked(recorders, 101)
-        await asyncio.sleep(0.2)
-        used = set()
         for recorder in recorders:
             await recorder.hear(102, 103)
-            ack = await recorder.acked(103)
+            await recorder.acked(103)
         for recorder in recorders:
-            await recorder.hear(0, 1)
-            await asyncio.sleep(0.1)
-            ack = await recorder.one("ack")
+            ack = await told_used(recorder, 4 * 104)
             assert ack["session_seconds"] == 104
-            used.add(ack["usage"]["used_seconds"])
-        assert used == {4 * 104}
+
+
+async def told_used(recorder: Recorder, seconds: int) -> dict[str, Any]:
+    """The ack that tells this figure of the account; other sessions may take a while to recover."""
+    async with asyncio.timeout(30):
+        while (ack := await recorder.one("ack"))["usage"]["used_seconds"] != seconds:
+            await recorder.hear(0, 1)
+            await asyncio.sleep(0.05)
+    return ack
 
 
 async def test_a_stop_during_the_outage_ends_after_it_with_all_seconds(
@@ -163,7 +167,7 @@ async def test_a_stop_during_the_outage_ends_after_it_with_all_seconds(
         await recorders[0].leave()
         await restart(valkey, empty=True)
         for recorder in recorders[1:]:
-            stopped = await recorder.one("stopped", 20.0)
+            stopped = await recorder.one("stopped", 60.0)
             assert (stopped["reason"], stopped["session_seconds"]) == ("stopped", 111)
             assert await recorder.closed() == 1000
         await until(lambda: not gateway.parts.counter.speakers())
@@ -192,7 +196,7 @@ async def test_an_operators_end_is_told(gateway: Served, ledger: Ledger) -> None
         await recorder.start()
         key = SessionKey(recorder.organization, recorder.session_id)
         await ledger.close(key, EndReason.ADMIN)
-        await recorder.one("stop", 3.0, reason="admin")
+        await recorder.one("stop", 10.0, reason="admin")
         await recorder.one("stopped", reason="admin")
         assert await recorder.closed() == 4503
 
@@ -270,14 +274,14 @@ async def test_the_process_drains_on_sigterm(
     )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not await _answers(client):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         async with recording(Address(port)) as idle:
             process.send_signal(signal.SIGTERM)
             await idle.one("drain")
             assert await idle.closed() == 4000
-        assert await asyncio.wait_for(process.wait(), 10.0) == 0
+        assert await asyncio.wait_for(process.wait(), 30.0) == 0
     finally:
         if process.returncode is None:
             process.kill()
@@ -314,7 +318,7 @@ async def test_a_bad_setting_stops_the_process_and_is_named(
         env=environment,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, stderr = await asyncio.wait_for(process.communicate(), 20.0)
+    _, stderr = await asyncio.wait_for(process.communicate(), 60.0)
     assert process.returncode == 2
     assert missing in stderr.decode()
     assert SECRET not in stderr.decode()

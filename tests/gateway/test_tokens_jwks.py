@@ -47,7 +47,7 @@ def provider() -> Iterator[Provider]:
 
 
 def verifier_of(provider: Provider, **checks: str) -> Verifier:
-    keys = RemoteKeys(provider.url, apart_seconds=0.2, timeout_seconds=1.0)
+    keys = RemoteKeys(provider.url, apart_seconds=0.2, timeout_seconds=20.0)
     return Verifier(keys, issuer=checks.get("issuer"), audience=checks.get("audience"))
 
 

@@ -32,7 +32,7 @@ async def alerts(gateways: Gateways) -> list[tuple[object, ...]]:
 
 async def settled(gateways: Gateways, count: int) -> list[tuple[object, ...]]:
     """The rows, once there are so many; gateways write them in the background."""
-    for _ in range(200):
+    for _ in range(1500):
         if len(found := await alerts(gateways)) >= count:
             break
         await asyncio.sleep(0.02)

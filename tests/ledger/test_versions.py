@@ -177,7 +177,7 @@ async def test_each_version_comes_back_alone_when_first_needed_after_an_empty_re
 
 
 async def until_it_answers(ledger: Ledger) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while True:
         try:
             return await ledger.ping()
@@ -289,7 +289,7 @@ async def test_a_flusher_deletes_them_however_long_it_takes_the_ledger_to_answer
     await asyncio.sleep(0.1)
     valkey.start()
     await until_it_answers(old)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while names_on(valkey) != {"minute_meter_v3"}:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

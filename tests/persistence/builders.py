@@ -95,6 +95,6 @@ async def until_somebody_waits(connection: asyncpg.Connection) -> None:
     """Return when somebody waits for a lock."""
     # Not from pg_stat_activity, which stays the same within a transaction.
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await connection.fetchval(waiting):  # noqa: ASYNC110  # by another process
             await asyncio.sleep(0.01)

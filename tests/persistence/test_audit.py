@@ -301,7 +301,7 @@ async def test_after_a_loss_accounts_are_looked_at_once_more(
     monkeypatch.setattr("persistence.auditor.AGAIN_SECONDS", (1.0,))
     metrics, stop = FlusherMetrics(), asyncio.Event()
     running = asyncio.create_task(Auditor(ledger, database, metrics).run(stop))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await ledger.compared() == "a server before":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         # As a flusher leaves it that commits what it had taken before the loss.

@@ -256,7 +256,7 @@ async def test_a_keeper_outlives_a_database_that_is_away(
     running = asyncio.create_task(keeper.run(stop))
     await asyncio.sleep(0.05)
     await connection.execute("ALTER TABLE away RENAME TO billing_cycles")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(await made_of(connection)) < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         stop.set()

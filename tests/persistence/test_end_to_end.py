@@ -38,7 +38,7 @@ async def flusher_process(database_url: str, redis_url: str) -> AsyncIterator[No
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        _, log = await asyncio.wait_for(process.communicate(), 20)
+        _, log = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, log.decode()
     assert b"has stopped" in log
     assert b"Traceback" not in log
@@ -79,7 +79,7 @@ async def test_what_was_counted_is_durable_after_a_session_ended(
     ended = await record(ledger, storage, "org_flushed")
     async with flusher_process(database_url, valkey_server.url):
         await ledger.close(ended, EndReason.STOPPED)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await connection.fetchval(  # noqa: ASYNC110  # by another process
                 "SELECT count(*) FROM interview_sessions WHERE ended_at IS NOT NULL"
             ):

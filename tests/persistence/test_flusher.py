@@ -34,7 +34,7 @@ def value(metrics: FlusherMetrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
 
-async def until(condition: object, seconds: float = 15.0) -> None:
+async def until(condition: object, seconds: float = 30.0) -> None:
     """Wait until a call gives something true."""
     assert callable(condition)
     async with asyncio.timeout(seconds):
@@ -55,7 +55,7 @@ class Running:
 
     async def __aexit__(self, *_: object) -> None:
         self.stop.set()
-        await asyncio.wait_for(self.task, 20)
+        await asyncio.wait_for(self.task, 60)
 
 
 async def test_what_is_due_is_written_and_settled(

@@ -222,7 +222,7 @@ async def test_one_that_waits_for_a_table_lets_others_write_to_it_meanwhile(
     await others[0].execute("SELECT FROM first")  # a long report, say
     migrating = asyncio.create_task(migrate(fresh, known))
     for _ in range(10):
-        await asyncio.wait_for(others[1].execute("INSERT INTO first VALUES (1)"), 1.0)
+        await asyncio.wait_for(others[1].execute("INSERT INTO first VALUES (1)"), 30.0)
         await asyncio.sleep(0.05)
     assert not migrating.done()
     await reading.rollback()

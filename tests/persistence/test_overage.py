@@ -26,7 +26,7 @@ async def stripe() -> AsyncIterator[FakeStripe]:
 
 @pytest.fixture
 async def provider(stripe: FakeStripe) -> AsyncIterator[Provider]:
-    provider = Provider(KEY, stripe.url, timeout_seconds=0.5)
+    provider = Provider(KEY, stripe.url, timeout_seconds=1.5)
     yield provider
     await provider.aclose()
 
@@ -317,7 +317,7 @@ async def test_it_stops_at_once_and_leaves_what_is_on_its_way_in_doubt(
     stripe.faults.append(Fault.TAKEN_AND_SILENT)
     provider, stop = Provider(KEY, stripe.url, timeout_seconds=60), asyncio.Event()
     running = asyncio.create_task(OverageReporter(provider, database, 300).run(stop))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not stripe.taken:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         stop.set()

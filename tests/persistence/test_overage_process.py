@@ -39,7 +39,7 @@ async def flusher(database_url: str, redis_url: str, stripe: FakeStripe) -> Proc
 async def told_to(process: Process, number: signal.Signals) -> str:
     """Its log, when it has gone."""
     process.send_signal(number)
-    _, log = await asyncio.wait_for(process.communicate(), 20)
+    _, log = await asyncio.wait_for(process.communicate(), 60)
     return log.decode()
 
 
@@ -48,7 +48,7 @@ async def test_a_flusher_killed_after_stripe_took_a_report_is_followed_by_one_th
 ) -> None:
     await billed_account(connection)
     await use(connection, 660)
-    async with fake_stripe() as stripe, asyncio.timeout(60):
+    async with fake_stripe() as stripe, asyncio.timeout(100):
         stripe.faults.append(Fault.TAKEN_AND_SILENT)
         first = await flusher(database_url, valkey_server.url, stripe)
         while not stripe.taken:  # noqa: ASYNC110

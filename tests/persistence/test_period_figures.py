@@ -1,6 +1,7 @@
 """Kept figures of periods that are no UTC months: they always equal what the rows say."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Sequence
 from itertools import pairwise
@@ -222,7 +223,7 @@ async def test_reading_an_account_touches_no_minutes(
     async with connection.transaction():
         await connection.execute("LOCK TABLE usage_tracking")
         for organization, used in (("org_1", 3), ("org_2", 1)):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(30):
                 account = await storage.load_account(organization, "user_1", NOW, with_live=False)
             assert sum(account.organization_used) == used
 
@@ -270,14 +271,16 @@ async def test_figures_are_exact_also_while_no_period_can_be_made(
 async def test_a_change_replaces_the_periods_it_overtakes_and_no_other(
     database_url: str, connection: asyncpg.Connection, writer: Writer, storage: PostgresStorage
 ) -> None:
+    now = int(time.time())  # when the cycle is changed: in Auckland it may be the next month
     await set_cycle(database_url, "org_1", AUCKLAND)
     await writer.write([due((THIS_MINUTE, 0b111))])
-    await storage.load_account("org_1", "user_1", NOW)
+    await storage.load_account("org_1", "user_1", now)
     before = await made_of(connection)
     await set_cycle(database_url, "org_1", "America/New_York")
-    await storage.load_account("org_1", "user_1", NOW)
+    await storage.load_account("org_1", "user_1", now)
     after = await made_of(connection)
     assert after[:2] == before[:2]
     assert after[2].start == before[2].start
     assert after[2].end - before[2].end in (16 * 3600, 17 * 3600, 18 * 3600)
-    assert await kept(connection) == {("org_1", "user_1", before[1].start, 3)}
+    (recorded,) = (each for each in before if each.start <= THIS_MINUTE * 60 < each.end)
+    assert await kept(connection) == {("org_1", "user_1", recorded.start, 3)}

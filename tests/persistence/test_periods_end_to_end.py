@@ -104,13 +104,14 @@ async def turned(valkey: Valkey, storage: PostgresStorage, writer: Writer) -> As
     await turned.ledger.aclose()
 
 
+# Long after the tests: a cycle that is set holds from then on.
 @pytest.mark.parametrize(
     ("zone", "turn"),
     [
-        (AUCKLAND, at("2027-04-01T00:00+13:00")),
-        (AUCKLAND, at("2027-01-01T00:00+13:00")),
-        ("Asia/Kathmandu", at("2028-03-01T00:00+05:45")),
-        ("America/New_York", at("2027-01-01T00:00-05:00")),
+        (AUCKLAND, at("2047-04-01T00:00+13:00")),
+        (AUCKLAND, at("2047-01-01T00:00+13:00")),
+        ("Asia/Kathmandu", at("2048-03-01T00:00+05:45")),
+        ("America/New_York", at("2047-01-01T00:00-05:00")),
     ],
 )
 async def test_a_session_over_the_months_end_is_split_to_the_second(
@@ -122,7 +123,7 @@ async def test_a_session_over_the_months_end_is_split_to_the_second(
     turn: int,
 ) -> None:
     """And its seconds that come late go to the month of their own time."""
-    await connection.execute("SELECT ensure_usage_partitions('2026-12-01Z', 18)")
+    await connection.execute("SELECT ensure_usage_partitions('2046-12-01Z', 18)")
     await set_cycle(database_url, "org_1", zone)
     await turned.set_clock(turn - 90)
     key = await turned.open("org_1")
@@ -173,17 +174,17 @@ async def test_a_change_of_zone_reaches_a_live_account_and_changes_nothing_of_it
     assert opened.status is OpenStatus.CREATED
     await ledger.count([CountItem(key, ((0, 1),))])
     async with flusher_process(database_url, valkey_server.url):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await connection.fetchval(  # noqa: ASYNC110  # by another process
                 "SELECT count(*) FROM interview_sessions"
             ):
                 await asyncio.sleep(0.05)
         changed = await set_cycle(database_url, organization, AUCKLAND)
         expected = (*around(now)[:2], changed.next)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             while await _periods(valkey_server, organization) != expected:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not await connection.fetchval(  # noqa: ASYNC110  # by another process
                 "SELECT count(*) = 4 FROM billing_periods"
             ):

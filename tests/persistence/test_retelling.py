@@ -92,7 +92,7 @@ async def test_a_server_that_is_back_with_an_old_file_gets_the_present_limits(
 
 
 async def until_limits(ledger: Ledger, wanted: tuple[int, int]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await limits(ledger) != wanted:  # noqa: ASYNC110  # by another process
             await asyncio.sleep(0.02)
 

@@ -176,6 +176,6 @@ async def test_the_flushers_process_does_it_when_it_starts(
     await scene.age(connection)
     with valkey.client() as client:
         client.flushall()
-    async with flusher_process(database_url, valkey.url), asyncio.timeout(20):
+    async with flusher_process(database_url, valkey.url), asyncio.timeout(60):
         while await scene.ledger.recall([key]) == [None]:  # noqa: ASYNC110  # by another process
             await asyncio.sleep(0.05)

@@ -163,7 +163,7 @@ async def test_it_starts_without_postgres_and_comes_back_with_it(
     private_server: EmbeddedPostgres,
 ) -> None:
     private_server.stop()
-    storage = PostgresStorage(private_server.url, timeout_seconds=2.0)
+    storage = PostgresStorage(private_server.url, timeout_seconds=10.0)
     with pytest.raises(StorageUnavailable) as caught:
         await storage.ping()
     assert caught.value.__cause__ is not None
@@ -181,7 +181,7 @@ async def test_it_starts_without_postgres_and_comes_back_with_it(
 async def test_a_statement_that_hangs_is_given_up(
     database_url: str, connection: asyncpg.Connection
 ) -> None:
-    storage = PostgresStorage(database_url, timeout_seconds=0.3)
+    storage = PostgresStorage(database_url, timeout_seconds=1.0)
     await storage.ping()
     async with connection.transaction():
         await connection.execute("LOCK TABLE interview_sessions")

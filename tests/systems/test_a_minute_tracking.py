@@ -24,7 +24,7 @@ ROWS = "SELECT sum(seconds_recorded), count(*) FROM usage_tracking WHERE session
 async def figure(service: Service, name: str, value: int) -> None:
     """Ann's check-limit comes to say so."""
     caller = service.caller("acme", "ann")
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while (await caller.get("/api/usage/check-limit"))[name] != value:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

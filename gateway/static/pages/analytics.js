@@ -107,7 +107,9 @@ async function load() {
     showAnswer(now, span, names, chooseOrganization);
     suggestOrganizations();
     document.body.dataset.known = "true";
-    for (const list of lists) void list.show();
+    await Promise.all(lists.map((list) => list.show()));
+    // Other days are chosen meanwhile, or the token will not do.
+    if (signal.aborted) return;
     showState("connected", `As of ${new Date().toLocaleTimeString("en-GB")}`);
   } catch (error) {
     if (!signal.aborted) showNoAnswer(error);
@@ -137,6 +139,8 @@ function showState(state, text) {
 
 /** @param {unknown} error */
 function showNoAnswer(error) {
+  asking.abort();
+  element("main").removeAttribute("aria-busy");
   const { code, message, retryAfter } = error instanceof NoAnswer ? error : new NoAnswer("failed", String(error));
   showState("ended", "Not loaded");
   showProblem(noAnswerText(code, message, retryAfter));

@@ -28,6 +28,10 @@ export class PagedBars {
   #token;
   #refused;
   #asking = new AbortController();
+  /** What it shows is the answer to an earlier question. */
+  #isOutdated = false;
+  /** What the rows are the answer to, whatever is chosen by now. @type {Record<string, string>} */
+  #query = {};
   /** @type {Row[]} */
   #rows = [];
   /** @type {string | null} */
@@ -38,11 +42,14 @@ export class PagedBars {
     this.#token = token;
     this.#refused = refused;
     this.#list = list;
-    element(`${list.id}-more`).addEventListener("click", () => void this.#load(this.#next));
+    element(`${list.id}-more`).addEventListener("click", () => {
+      if (!this.#isOutdated) void this.#load(this.#next);
+    });
   }
 
-  /** From its beginning. */
+  /** From its beginning, as `query` says now; returns once it is shown, or why it can't be. */
   async show() {
+    this.#showOutdated(true);
     await this.#load(null);
   }
 
@@ -58,12 +65,14 @@ export class PagedBars {
   async #load(cursor) {
     this.#asking.abort();
     const { signal } = (this.#asking = new AbortController());
-    const { path, query, row, none, text } = this.#list;
-    const asked = new URLSearchParams({ ...query(), limit: String(PAGE_SIZE), ...(cursor === null ? {} : { cursor }) });
+    const { path, row, none, text } = this.#list;
+    const query = cursor === null ? this.#list.query() : this.#query;
+    const asked = new URLSearchParams({ ...query, limit: String(PAGE_SIZE), ...(cursor === null ? {} : { cursor }) });
     try {
       const { items, next_cursor: next } = await ask(`${path}?${asked}`, this.#token(), signal);
       this.#rows = [...(cursor === null ? [] : this.#rows), ...items.map(row)];
       this.#next = next;
+      this.#query = query;
       this.#draw(this.#rows.length === 0 ? none : text);
     } catch (error) {
       if (signal.aborted) return;
@@ -81,5 +90,12 @@ export class PagedBars {
     // Whoever is on the button with the keyboard stays by the list.
     if (this.#next === null && more === document.activeElement) element(`${this.#list.id}-title`).focus();
     more.hidden = this.#next === null;
+    this.#showOutdated(false);
+  }
+
+  /** @param {boolean} isOutdated */
+  #showOutdated(isOutdated) {
+    this.#isOutdated = isOutdated;
+    element(this.#list.id).closest("section").setAttribute("aria-busy", String(isOutdated));
   }
 }
