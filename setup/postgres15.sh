@@ -18,6 +18,6 @@ export DEBIAN_FRONTEND=noninteractive
 mkdir -p /etc/postgresql-common
 [ -e /etc/postgresql-common/createcluster.conf ] ||
   echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
-{ apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql-15; } >/dev/null ||
+{ apt-get -o Acquire::Retries=3 update -qq && apt-get -o Acquire::Retries=3 install -y -qq --no-install-recommends postgresql-15; } >/dev/null ||
   echo "PostgreSQL 15 could not be installed: its tests will be skipped" >&2
 exit 0
