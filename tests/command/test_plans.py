@@ -12,7 +12,7 @@ from command.errors import CommandError
 from command.group import app
 from persistence.database import Database
 from persistence.writer import Writer
-from tests.persistence.builders import FULL, THIS_MINUTE, due
+from tests.persistence.builders import FULL, due, present_minute
 from tests.persistence.conftest import migrate_at, run_sql, url_of
 
 pytestmark = pytest.mark.integration
@@ -38,7 +38,8 @@ def url(postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> I
 async def record(url: str) -> None:
     """61 seconds of `org_1`."""
     database = Database(url, name="test", max_connections=1)
-    await Writer(database).write([due((THIS_MINUTE, FULL), (THIS_MINUTE + 1, 1))])
+    minute = present_minute()
+    await Writer(database).write([due((minute, FULL), (minute + 1, 1))])
     await database.aclose()
 
 

@@ -19,6 +19,7 @@ from persistence.flusher import Flusher
 from persistence.storage import PostgresStorage
 from persistence.teller import LimitsTeller
 from persistence.writer import Writer
+from tests.calm import calm_zone
 from tests.gateway.conftest import empty_valkey, own_valkey
 from tests.gateway.serving import Served, serving, token
 from tests.ledger.servers import Valkey
@@ -114,14 +115,22 @@ class Service:
         """One with the scope `admin`."""
         return self.caller("operators", "olga", "admin")
 
-    async def organization(self, name: str) -> None:
-        """There is an organization of this name."""
-        answer = await self.operator.ask("POST", "/api/admin/organizations", {"id": name})
+    async def organization(self, name: str, zone: str = "UTC") -> None:
+        """There is an organization of this name; a new one has its months in this time zone."""
+        made = {"id": name, "time_zone": zone}
+        answer = await self.operator.ask("POST", "/api/admin/organizations", made)
         assert answer.status_code in (201, 409), answer.text
 
+    async def calm(self, name: str) -> str:
+        """An account that has recorded nothing yet has a month that doesn't turn in the next two
+        hours, and didn't in the last two. Gives its time zone."""
+        zone = calm_zone()
+        await self.organization(name, zone)
+        return zone
+
     async def limit(self, organization: str, seconds: int, user: str | None = None) -> None:
-        """An organization with this limit, or with a member who has it."""
-        await self.organization(organization)
+        """An organization with this limit, or with a member who has it; a new one is calm."""
+        await self.calm(organization)
         path = f"/api/admin/organizations/{organization}/limits"
         body = {"limit_seconds": seconds, "user_id": user}
         answer = await self.operator.ask("PUT", path, body)

@@ -96,6 +96,7 @@ async def test_several_usages_are_all_taken_or_none(service: Service) -> None:
 
 async def test_minutes_that_were_tracked_as_a_number_reach_the_ledger(service: Service) -> None:
     caller = service.caller()
+    await service.calm(caller.organization)
     await caller.get("/api/usage/check-limit")
     await use(caller, usage_type="minutes_per_month", amount=2)
     assert (await caller.get("/api/usage/check-limit"))["used_seconds"] == 120
@@ -110,6 +111,7 @@ async def test_minutes_at_once_take_what_is_there_and_with_features_all_or_none(
 ) -> None:
     await plan(service, minutes_per_month=5, interviews_per_day=20)
     caller = service.caller()
+    await service.calm(caller.organization)
     usages = {INTERVIEWS: 1, "minutes_per_month": 1}
     answers = await asyncio.gather(*(use(caller, usages=usages) for _ in range(12)))
     assert sum(answer["allowed"] for answer in answers) == 5
@@ -256,6 +258,7 @@ async def test_chats_are_paged_the_last_one_first(service: Service) -> None:
 
 async def test_an_overview_has_membership_and_minutes(service: Service) -> None:
     caller = service.caller()
+    await service.calm(caller.organization)
     answer = await caller.get("/api/profile/overview")
     assert (answer["membership"], answer["monthly_minutes_allocation"]) == ("starter", 300)
     await use(caller, usage_type="minutes_per_month", amount=2)

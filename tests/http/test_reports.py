@@ -5,7 +5,7 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -101,6 +101,13 @@ async def test_a_report_of_what_there_is_not_is_a_bad_request(
 ) -> None:
     response = await service.operator.ask("GET", REPORT, params=query)
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+
+
+def test_days_that_are_not_named_are_the_months_until_the_last_one() -> None:
+    assert reports.span_of(None, date(2028, 2, 29)) == (date(2028, 2, 1), date(2028, 2, 29))
+    first, last = reports.span_of(None, None)
+    assert first == last.replace(day=1)
+    assert timedelta(0) <= datetime.now(UTC).date() - last <= timedelta(days=1)
 
 
 async def test_only_a_few_are_made_at_once(
@@ -234,7 +241,8 @@ async def test_those_who_dropped_off_are_paged(service: Service) -> None:
 
 async def test_adoption_is_told_by_month_tier_and_feature_in_pages(service: Service) -> None:
     ann, bob = service.caller(), service.caller()
-    month, before = TODAY.replace(day=1), (TODAY.replace(day=1) - timedelta(days=1)).replace(day=1)
+    month = datetime.now(UTC).date().replace(day=1)
+    before = (month - timedelta(days=1)).replace(day=1)
     usages = {"interviews_per_day": 1, "detailed_analysis_per_month": 2}
     for caller in (ann, bob):
         await caller.post("/api/billing/init-user", {})

@@ -41,6 +41,7 @@ async def refused(caller: Caller, body: dict[str, Any]) -> tuple[int, str]:
 
 async def test_a_minute_is_counted_and_durable(service: Service) -> None:
     caller, body = service.caller(), minute(45)
+    await service.calm(caller.organization)
     answer = await caller.post(PATH, body)
     counted = (answer["seconds_recorded"], answer["seconds_new"], answer["session_seconds"])
     assert counted == (45, 45, 45)

@@ -8,6 +8,7 @@ from uuid import uuid4
 from meter.periods import month_of
 from meter.profile_messages import UserStats
 from meter.projection import DAY_SECONDS, project, recommend
+from tests.calm import month_in
 from tests.http.conftest import Caller, Service
 
 MONTH = month_of(1_794_000_000)  # November 2026, of 30 days
@@ -30,6 +31,7 @@ async def month_of_account(caller: Caller, **params: Any) -> dict[str, Any]:
 
 async def test_the_month_is_never_behind_the_ledger(service: Service) -> None:
     ann, bob = service.caller("acme", "ann"), service.caller("acme", "bob")
+    zone = await service.calm("acme")
     await service.limit("acme", 600)
     await record(ann, 60)
     await record(ann, 1, ago=3)
@@ -40,12 +42,13 @@ async def test_the_month_is_never_behind_the_ledger(service: Service) -> None:
     assert (answer["recorded_by_you_seconds"], answer["scope"]) == (61, "organization")
     assert answer["percentage_used"] == 15.1
     assert answer["daily_breakdown"] is None
-    now = datetime.now(UTC)
-    assert datetime.fromtimestamp(answer["period_start"], UTC).month == now.month
+    month = month_in(zone, int(time.time()))
+    assert (answer["period_start"], answer["period_end"]) == (month.start, month.end)
 
 
 async def test_its_days_are_given_on_request_and_add_up(service: Service) -> None:
     caller = service.caller("acme", "ann")
+    await service.calm("acme")
     await record(caller, 60)
     await record(service.caller("acme", "bob"), 45)
     await service.flush()
@@ -78,6 +81,7 @@ async def test_without_a_limit_what_depends_on_one_is_null(service: Service) -> 
 
 async def test_statistics_are_to_the_minute_with_hours_beside_them(service: Service) -> None:
     caller = service.caller()
+    await service.calm(caller.organization)
     await caller.post("/api/billing/init-user", {})
     for ago in range(2, 8):
         await record(caller, 60, ago)
@@ -102,6 +106,7 @@ async def test_statistics_are_to_the_minute_with_hours_beside_them(service: Serv
 
 async def test_statistics_are_the_users_own(service: Service) -> None:
     ann, bob = service.caller("acme", "ann"), service.caller("acme", "bob")
+    await service.calm("acme")
     await record(ann, 60)
     await record(bob, 20)
     await service.flush()
@@ -190,6 +195,7 @@ async def test_used_minutes_are_rounded_up_and_milestones_are_of_whole_ones(
     service: Service,
 ) -> None:
     caller = service.caller()
+    await service.calm(caller.organization)
     await caller.post("/api/billing/init-user", {})
     for seconds, total, reached in ((3599, 60, (59, False)), (1, 60, (60, True))):
         await service.sql(
@@ -205,6 +211,7 @@ async def test_used_minutes_are_rounded_up_and_milestones_are_of_whole_ones(
 
 async def test_features_are_told_by_month_and_tier(service: Service) -> None:
     caller = service.caller()
+    await service.calm(caller.organization)
     await caller.post("/api/billing/init-user", {})
     await caller.post("/api/billing/track-usage", {"usages": {"interviews_per_day": 2}})
     premium = {"organization_id": caller.organization, "plan_id": "premium"}

@@ -10,9 +10,16 @@ import asyncpg
 from meter.ledger.types import DueSession, Minute, SessionKey, SessionState
 
 FULL = (1 << 60) - 1
-# A moment in the present month, at the start of a minute: partitions for it are there.
-NOW = int(datetime.now(UTC).replace(day=15, hour=12, minute=0, second=0).timestamp())
-THIS_MINUTE = NOW // 60
+
+
+def present_minute() -> int:
+    """A minute in the present month: partitions for it are there."""
+    return int(datetime.now(UTC).replace(day=15, hour=12, minute=0, second=0).timestamp()) // 60
+
+
+# One of the month in which the run began, for where it need not be the present one still.
+THIS_MINUTE = present_minute()
+NOW = THIS_MINUTE * 60
 
 Stored = dict[tuple[str, int], int]
 

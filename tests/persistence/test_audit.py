@@ -30,6 +30,7 @@ from persistence.metrics import FlusherMetrics
 from persistence.storage import PostgresStorage
 from persistence.teller import LimitsTeller
 from persistence.writer import Writer
+from tests.calm import calm_zone
 from tests.ledger.servers import Valkey
 from tests.persistence.builders import (
     FULL,
@@ -37,6 +38,7 @@ from tests.persistence.builders import (
     THIS_MINUTE,
     assert_figures_follow_rows,
     due,
+    present_minute,
     session_id,
 )
 
@@ -118,7 +120,7 @@ async def test_a_members_minutes_that_are_off_are_found_and_put_right(
 ) -> None:
     await connection.execute("INSERT INTO organizations (id) VALUES ('org_1')")
     await connection.execute("INSERT INTO organization_members VALUES ('org_1', 'user_1')")
-    await writer.write([due((THIS_MINUTE, FULL))])
+    await writer.write([due((present_minute(), FULL))])
     assert await audit_rows(database, EVER) == []
     await connection.execute("UPDATE organization_members SET current_month_minutes_used = 9")
     (found,) = await audit_rows(database, EVER)
@@ -258,6 +260,9 @@ async def test_several_who_repair_at_once_move_a_figure_once(
 async def test_minutes_that_come_by_sql_are_soon_in_the_ledgers_figures(
     database: Database, storage: PostgresStorage, ledger: Ledger, connection: asyncpg.Connection
 ) -> None:
+    await connection.execute(
+        "INSERT INTO organizations (id, time_zone) VALUES ('org_1', $1)", calm_zone()
+    )
     await record(ledger, storage, 10)
     await connection.execute("SELECT ensure_user_exists('user_1')")
     auditor = Auditor(ledger, database, FlusherMetrics())

@@ -19,7 +19,14 @@ from persistence.storage import PostgresStorage
 from persistence.teller import LimitsTeller
 from persistence.writer import Writer
 from tests.persistence.billing import AUCKLAND, made_of, noted, subscribe
-from tests.persistence.builders import FULL, NOW, THIS_MINUTE, due, until_somebody_waits
+from tests.persistence.builders import (
+    FULL,
+    NOW,
+    THIS_MINUTE,
+    due,
+    present_minute,
+    until_somebody_waits,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -117,11 +124,12 @@ async def test_an_anniversary_needs_a_subscription(
 async def test_a_change_comes_into_force_with_the_next_period(
     database_url: str, storage: PostgresStorage, writer: Writer
 ) -> None:
-    await writer.write([due((THIS_MINUTE, 0b111))])
+    now = present_minute() * 60
+    await writer.write([due((now // 60, 0b111))])
     told = await set_cycle(database_url, "org_1", AUCKLAND)
-    account = await storage.load_account("org_1", "user_1", NOW)
+    account = await storage.load_account("org_1", "user_1", now)
     before, present, after = account.periods
-    assert (before, present) == around(NOW)[:2]
+    assert (before, present) == around(now)[:2]
     assert account.organization_used == account.member_used == (0, 3, 0)
     assert after.start == present.end
     turn = date_of(after.end, AUCKLAND)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import asyncpg
@@ -19,15 +19,18 @@ from persistence.writer import Writer, write
 from tests.persistence.builders import (
     FULL,
     NOW,
-    THIS_MINUTE,
     due,
+    present_minute,
     session_id,
     until_somebody_waits,
 )
 
 pytestmark = pytest.mark.integration
 
-MONTH = datetime.fromtimestamp(NOW, UTC).date().replace(day=1)
+
+def this_month() -> date:
+    """Its first day."""
+    return datetime.now(UTC).date().replace(day=1)
 
 
 class ToldLedger:
@@ -127,7 +130,8 @@ async def test_an_account_without_rows_is_unlimited(storage: PostgresStorage) ->
 
 async def test_the_figures_shown_are_those_of_the_rows(database_url: str, writer: Writer) -> None:
     assert await load_limits(database_url, "org_1") is None
-    await writer.write([due((THIS_MINUTE, FULL)), due((THIS_MINUTE, 0b111), user="user_2")])
+    minute = present_minute()
+    await writer.write([due((minute, FULL)), due((minute, 0b111), user="user_2")])
     await set_limit(database_url, "org_1", "user_1", 30)
     await set_limit(database_url, "org_1", None, 100)
     await set_limit(database_url, "org_1", "user_3", None)
@@ -203,7 +207,7 @@ async def test_what_changes_no_limit_is_not_told(
     await teller.tell()
     await set_limit(database_url, "org_1", "user_1", 30)
     await connection.execute("UPDATE organizations SET name = 'Org'")
-    await writer.write([due((THIS_MINUTE, FULL))])  # moves the member's figures
+    await writer.write([due((present_minute(), FULL))])  # moves the member's figures
     assert await teller.tell() == 0
 
 
@@ -320,53 +324,53 @@ async def test_a_members_minutes_follow_the_rows(
     database_url: str, connection: asyncpg.Connection, writer: Writer
 ) -> None:
     session = session_id()
-    await writer.write([due((THIS_MINUTE, FULL), session=session)])
+    await writer.write([due((present_minute(), FULL), session=session)])
     await set_limit(database_url, "org_1", "user_1", None)
     await set_limit(database_url, "org_1", "user_2", None)
-    assert await member(connection) == (MONTH, 1)
-    await writer.write([due((THIS_MINUTE + 1, 0b1), session=session)])
-    assert await member(connection) == (MONTH, 2)
-    assert await member(connection, "user_2") == (MONTH, 0)
-    before = THIS_MINUTE - 31 * 24 * 60
+    assert await member(connection) == (this_month(), 1)
+    await writer.write([due((present_minute() + 1, 0b1), session=session)])
+    assert await member(connection) == (this_month(), 2)
+    assert await member(connection, "user_2") == (this_month(), 0)
+    before = present_minute() - 31 * 24 * 60
     await writer.write([due((before, FULL), session=session)])
-    assert await member(connection) == (MONTH, 2)
+    assert await member(connection) == (this_month(), 2)
     await connection.execute("DELETE FROM usage_tracking WHERE seconds_recorded = 1")
-    assert await member(connection) == (MONTH, 1)
+    assert await member(connection) == (this_month(), 1)
     await connection.execute("TRUNCATE usage_tracking")
-    assert await member(connection) == (MONTH, 0)
+    assert await member(connection) == (this_month(), 0)
 
 
 async def test_the_next_months_first_minute_starts_a_members_figures_anew(
     database_url: str, connection: asyncpg.Connection, writer: Writer
 ) -> None:
     await set_limit(database_url, "org_1", "user_1", None)
-    await writer.write([due((THIS_MINUTE, FULL), (THIS_MINUTE + 1, FULL))])
-    await writer.write([due((THIS_MINUTE + 31 * 24 * 60, FULL))])
+    await writer.write([due((present_minute(), FULL), (present_minute() + 1, FULL))])
+    await writer.write([due((present_minute() + 31 * 24 * 60, FULL))])
     start, minutes = await member(connection)
-    assert (str(start) > str(MONTH), minutes) == (True, 1)
+    assert (str(start) > str(this_month()), minutes) == (True, 1)
 
 
 async def test_a_member_made_while_their_first_minute_is_being_written_has_it(
     connection: asyncpg.Connection, other_connection: asyncpg.Connection, database_url: str
 ) -> None:
     async with other_connection.transaction():
-        await write(other_connection, [due((THIS_MINUTE, FULL))])
+        await write(other_connection, [due((present_minute(), FULL))])
         making = asyncio.create_task(set_limit(database_url, "org_1", "user_1", 90))
         await until_somebody_waits(connection)
     await making
-    assert await member(connection) == (MONTH, 1)
+    assert await member(connection) == (this_month(), 1)
 
 
 async def test_shown_figures_have_adjustments_in_them_and_overage_apart(
     database_url: str, connection: asyncpg.Connection, writer: Writer
 ) -> None:
-    await writer.write([due((THIS_MINUTE, FULL))])
+    await writer.write([due((present_minute(), FULL))])
     await set_limit(database_url, "org_1", None, 50)
     await connection.execute(
         "INSERT INTO usage_adjustments "
         "(organization_id, user_id, seconds, effective_at, reason, author) "
         "VALUES ('org_1', 'user_1', -5, to_timestamp($1), 'an outage', 'olga')",
-        NOW,
+        present_minute() * 60,
     )
     shown = await load_limits(database_url, "org_1")
     assert shown is not None

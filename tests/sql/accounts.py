@@ -8,8 +8,11 @@ from typing import Any
 import asyncpg
 
 FULL = (1 << 60) - 1
-# The 15th of this month at noon, UTC: partitions for the months around it are there.
-NOON = datetime.now(UTC).replace(day=15, hour=12, minute=0, second=0, microsecond=0)
+
+
+def noon() -> datetime:
+    """The 15th of this month at noon, UTC: partitions for the months around it are there."""
+    return datetime.now(UTC).replace(day=15, hour=12, minute=0, second=0, microsecond=0)
 
 
 async def record(
@@ -25,7 +28,7 @@ async def record(
 ) -> str:
     """A session of so many seconds in a row from `at` (a whole minute) on. Its id."""
     session = session or str(uuid.uuid4())
-    began = at or NOON
+    began = at or noon()
     await db.execute(
         "INSERT INTO interview_sessions (session_id, organization_id, user_id, kind, started_at,"
         " ended_at, end_reason, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, 1)",

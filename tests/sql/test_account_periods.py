@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meter.cycles import CycleChange, cycles_of
 from meter.periods import BillingCycle, Period, date_of, start_of_day
-from tests.sql.accounts import NOON, row_of
+from tests.sql.accounts import noon, row_of
 
 pytestmark = pytest.mark.integration
 
@@ -29,6 +29,7 @@ ZONES = (
 )
 LOW = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 HIGH = int(datetime(2029, 1, 1, tzinfo=UTC).timestamp())
+PRESENT = int(noon().timestamp())
 
 cycles = st.builds(
     BillingCycle, st.sampled_from(ZONES), st.sampled_from([1, 2, 15, 28, 29, 30, 31])
@@ -161,7 +162,7 @@ async def test_cycles_in_force_follow_what_is_set_and_taken_back(db: asyncpg.Con
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    changes=changes_from(int(NOON.timestamp()) - 50 * 86_400, int(NOON.timestamp())),
+    changes=changes_from(PRESENT - 50 * 86_400, PRESENT),
     offsets=st.lists(st.integers(-2, 2), min_size=1, max_size=3),
 )
 async def test_the_days_of_a_period_make_up_its_figure(
@@ -170,7 +171,7 @@ async def test_the_days_of_a_period_make_up_its_figure(
     await db.execute("SELECT ensure_usage_partitions(now() - interval '4 months', 8)")
     organization, expected = str(uuid.uuid4()), cycles_of(changes)
     await set_cycles(db, organization, changes)
-    present = expected.period_of(int(NOON.timestamp()))
+    present = expected.period_of(PRESENT)
     turns = [present.start, present.end, expected.period_of(present.start - 1).start]
     minutes = sorted({turn // 60 + offset for turn in turns for offset in offsets})
     await db.executemany(

@@ -5,15 +5,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from tests.sql.accounts import (
-    NOON,
-    adjust,
-    check,
-    limit_member,
-    limit_organization,
-    record,
-    row_of,
-)
+from tests.sql.accounts import adjust, check, limit_member, limit_organization, noon, record, row_of
 
 pytestmark = pytest.mark.integration
 
@@ -87,11 +79,10 @@ async def test_adjustments_are_of_the_period_that_holds_their_moment(
             " VALUES ('acme', $1, $2, $3, 'because', 'op')",
             user,
             seconds,
-            NOON + timedelta(hours=offset),
+            noon() + timedelta(hours=offset),
         )
-    found = await row_of(
-        db, "SELECT * FROM adjustments_in('acme', 'ann', $1, $2)", NOON, NOON + timedelta(hours=1)
-    )
+    span = noon(), noon() + timedelta(hours=1)
+    found = await row_of(db, "SELECT * FROM adjustments_in('acme', 'ann', $1, $2)", *span)
     assert tuple(found) == (3, 2)
 
 
@@ -195,7 +186,7 @@ async def test_a_members_minutes_have_their_adjustments_as_check_usage_limit_has
     await record(db, "acme", "ann", 60)
     assert await db.fetchval(minutes) == 3
     await adjustment(db, None, 600)
-    before = NOON.replace(day=1) - timedelta(days=3)
+    before = noon().replace(day=1) - timedelta(days=3)
     await adjustment(db, "ann", 600, at=f"{before}")
     assert await db.fetchval(minutes) == 3
     assert await db.fetch("SELECT * FROM audit_members()") == []

@@ -9,16 +9,9 @@ import asyncpg
 import pytest
 
 from persistence.writer import write
+from tests.calm import calm_zone
 from tests.persistence.builders import FULL, THIS_MINUTE, due, session_id
-from tests.sql.accounts import (
-    NOON,
-    adjust,
-    limit_organization,
-    record,
-    row_of,
-    subscribe,
-    track,
-)
+from tests.sql.accounts import adjust, limit_organization, noon, record, row_of, subscribe, track
 
 pytestmark = pytest.mark.integration
 
@@ -338,6 +331,7 @@ async def test_function_check_usage_limit_is_of_an_organization_that_is_named_li
 
 
 async def test_function_get_user_usage_summary_has_every_type(db: asyncpg.Connection) -> None:
+    await db.execute("INSERT INTO organizations (id, time_zone) VALUES ('ann', $1)", calm_zone())
     await call(db, "track_interview_session", "ann", 30)
     rows = await db.fetch("SELECT * FROM get_user_usage_summary('ann')")
     found = {row["usage_type"]: row for row in rows}
@@ -378,7 +372,7 @@ async def test_view_user_usage_has_usage_by_type_and_period(db: asyncpg.Connecti
         (ANALYSES, 3),
         ("minutes_per_month", 2),
     ]
-    assert rows[0]["period_start"] == rows[1]["period_start"] == NOON.replace(day=1, hour=0)
+    assert rows[0]["period_start"] == rows[1]["period_start"] == noon().replace(day=1, hour=0)
     await adjust(db, "ann", -90, "ann")
     value = "SELECT usage_value FROM user_usage WHERE usage_type = 'minutes_per_month'"
     assert await db.fetchval(value) == 0

@@ -7,10 +7,11 @@ import asyncpg
 import pytest
 
 from persistence.statements import statement
-from tests.sql.accounts import NOON, limit_member, record, row_of, subscribe
+from tests.sql.accounts import limit_member, noon, record, row_of, subscribe
 
 pytestmark = pytest.mark.integration
 
+NOON = noon()
 MONTH = NOON.date().replace(day=1), NOON.date().replace(day=28)
 
 READS = {

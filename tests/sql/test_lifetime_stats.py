@@ -12,12 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.sql.accounts import FULL, NOON, record, row_of, subscribe, track
+from tests.sql.accounts import FULL, noon, record, row_of, subscribe, track
 
 pytestmark = pytest.mark.integration
 
 ANALYSES = "detailed_analysis_per_month"
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 KATHMANDU = "Asia/Kathmandu"
 # Each session has one account.
 SESSIONS = {
@@ -26,8 +25,15 @@ SESSIONS = {
         (("ann", "ann"), ("acme", "ann"), ("acme", "ann"), ("acme", "bob"), ("bob", "bob")), 1
     )
 }
+
+
+def this_day() -> datetime:
+    """The start of this day, UTC."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 # From three months before on, some around the ends of days and months in both zones.
-DAYS = st.integers(-80, 0).map(lambda days: TODAY + timedelta(days=days))
+DAYS = st.integers(-80, 0).map(lambda days: this_day() + timedelta(days=days))
 OFFSETS = st.sampled_from([0, 1, 600, 1094, 1095, 1439]).map(
     lambda minute: timedelta(minutes=minute)
 )
@@ -220,11 +226,11 @@ async def test_kept_days_equal_those_that_are_made_anew(
 async def test_a_streak_goes_on_until_a_whole_day_has_passed(db: asyncpg.Connection) -> None:
     await make_partitions(db, 3)
     for days in (1, 2, 3, 10, 11, 12, 13, 14):
-        await record(db, "ann", "ann", 1, TODAY - timedelta(days=days))
+        await record(db, "ann", "ann", 1, this_day() - timedelta(days=days))
     found = await lifetime(db, "ann")
     assert (found["current_streak"], found["longest_streak"], found["days_active"]) == (3, 5, 8)
     await db.execute(
-        "DELETE FROM usage_tracking WHERE minute_timestamp >= $1", TODAY - timedelta(days=1)
+        "DELETE FROM usage_tracking WHERE minute_timestamp >= $1", this_day() - timedelta(days=1)
     )
     assert (await lifetime(db, "ann"))["current_streak"] == 0
 
@@ -244,7 +250,7 @@ async def test_per_user_and_month_there_are_sessions_features_tier_and_last_acti
     await track(db, "ann", {ANALYSES: 3})
     row = await row_of(db, "SELECT * FROM user_monthly_stats WHERE user_id = 'ann'")
     assert (row["month"], row["seconds_used"], row["days_active"]) == (
-        NOON.date().replace(day=1),
+        noon().date().replace(day=1),
         841,
         1,
     )
@@ -255,7 +261,7 @@ async def test_per_user_and_month_there_are_sessions_features_tier_and_last_acti
         "premium": {ANALYSES: 3},
     }
     assert (row["features_used"], row["tier"]) == (5, "premium")
-    assert row["last_activity"] >= NOON + timedelta(seconds=600)
+    assert row["last_activity"] >= noon() + timedelta(seconds=600)
 
 
 async def test_overage_of_a_month_is_what_was_used_past_the_limit_of_a_plan_that_bills_it(
@@ -281,7 +287,7 @@ async def test_a_lifetime_has_months_subscribed_the_highest_tier_and_revenue(
     db: asyncpg.Connection,
 ) -> None:
     await db.execute("INSERT INTO organizations (id) VALUES ('ann')")
-    month = NOON.replace(day=1)
+    month = noon().replace(day=1)
     before = (month - timedelta(days=1)).replace(day=1)
     await db.execute(
         "INSERT INTO user_subscriptions"
@@ -302,7 +308,7 @@ async def test_a_lifetime_has_months_subscribed_the_highest_tier_and_revenue(
 async def test_the_last_activity_of_a_running_session_is_its_last_counted_second(
     db: asyncpg.Connection,
 ) -> None:
-    began = TODAY - timedelta(days=2)
+    began = this_day() - timedelta(days=2)
     activity = "SELECT first_activity, last_activity FROM user_lifetime_stats"
     month = "SELECT max(last_activity) FROM user_monthly_stats"
     session = await record(db, "ann", "ann", 61, began, ended=False)
@@ -321,7 +327,7 @@ async def test_the_last_activity_of_a_running_session_is_its_last_counted_second
 async def test_the_use_of_a_feature_is_an_activity_of_the_month_and_of_the_lifetime(
     db: asyncpg.Connection,
 ) -> None:
-    await record(db, "ann", "ann", 60, TODAY - timedelta(days=2))
+    await record(db, "ann", "ann", 60, this_day() - timedelta(days=2))
     await track(db, "ann", {ANALYSES: 1})
     used_at = await db.fetchval("SELECT used_at FROM feature_events")
     assert await db.fetchval("SELECT last_activity FROM user_lifetime_stats") == used_at
@@ -381,7 +387,7 @@ async def test_overage_of_a_past_month_goes_by_the_limits_of_that_time(
     db: asyncpg.Connection,
 ) -> None:
     await db.execute("SELECT ensure_user_exists('ann')")
-    before = NOON.replace(day=1) - timedelta(days=5)
+    before = noon().replace(day=1) - timedelta(days=5)
     await db.execute("UPDATE user_subscriptions SET started_at = $1", before - timedelta(days=40))
     await db.execute("UPDATE plans SET soft_cap = true")
     await db.execute(
@@ -456,9 +462,9 @@ async def test_power_users_and_those_who_dropped_off_come_in_pages(
     db: asyncpg.Connection,
 ) -> None:
     await make_partitions(db, 3)
-    today = TODAY.date()
+    today = this_day().date()
     for user, seconds, days in (("ann", 60, 40), ("bob", 60, 41), ("cyd", 61, 42), ("dan", 9, 1)):
-        await record(db, "acme", user, seconds, TODAY - timedelta(days=days))
+        await record(db, "acme", user, seconds, this_day() - timedelta(days=days))
     power = "SELECT user_id, seconds FROM power_users($1, 2, $2, $3, $4)"
     since, until = today - timedelta(days=42), today - timedelta(days=40)
     page = await db.fetch(power, since, until, None, None)
@@ -478,11 +484,11 @@ async def test_operators_see_power_users_and_those_who_dropped_off(
     db: asyncpg.Connection,
 ) -> None:
     await make_partitions(db, 3)
-    await record(db, "acme", "ann", 60, TODAY - timedelta(days=40))
-    await record(db, "acme", "bob", 30, TODAY - timedelta(days=1))
-    await record(db, "bob", "bob", 31, TODAY - timedelta(days=2))
+    await record(db, "acme", "ann", 60, this_day() - timedelta(days=40))
+    await record(db, "acme", "bob", 30, this_day() - timedelta(days=1))
+    await record(db, "bob", "bob", 31, this_day() - timedelta(days=2))
     rows = await db.fetch(
-        "SELECT user_id, seconds FROM power_users($1)", TODAY.date().replace(year=2000)
+        "SELECT user_id, seconds FROM power_users($1)", this_day().date().replace(year=2000)
     )
     assert [tuple(row) for row in rows] == [("bob", 61), ("ann", 60)]
     rows = await db.fetch("SELECT user_id, idle FROM dropped_off_users(30)")

@@ -19,11 +19,11 @@ from meter.terms import Terms
 from meter.usage import is_exhausted, usage_of
 from tests.persistence.builders import until_somebody_waits
 from tests.sql.accounts import (
-    NOON,
     adjust,
     check,
     limit_member,
     limit_organization,
+    noon,
     record,
     row_of,
     subscribe,
@@ -235,13 +235,13 @@ async def test_the_figures_are_those_that_live_sessions_are_told(
 async def test_function_get_usage_details_has_the_periods_sessions_and_days(
     db: asyncpg.Connection,
 ) -> None:
-    first = await record(db, "acme", "ann", 90, NOON)
-    second = await record(db, "acme", "ann", 30, NOON + timedelta(days=1))
-    await record(db, "acme", "bob", 600, NOON)
-    await record(db, "other", "ann", 600, NOON)
+    first = await record(db, "acme", "ann", 90, noon())
+    second = await record(db, "acme", "ann", 30, noon() + timedelta(days=1))
+    await record(db, "acme", "bob", 600, noon())
+    await record(db, "other", "ann", 600, noon())
     await adjust(db, "acme", 60, "ann")
     found = await details(db, "ann", "acme")
-    day = NOON.date()
+    day = noon().date()
     assert (found["seconds"], found["minutes"], found["adjusted_seconds"]) == (120, 2, 60)
     assert found["days"] == [
         {"day": f"{day}", "seconds": 90, "minutes": 2},
@@ -258,7 +258,7 @@ async def test_function_get_usage_details_has_the_periods_sessions_and_days(
 async def test_details_of_single_days_have_the_part_of_a_session_that_is_in_them(
     db: asyncpg.Connection,
 ) -> None:
-    midnight = NOON.replace(hour=0)
+    midnight = noon().replace(hour=0)
     session = await record(db, "acme", "ann", 300, midnight - timedelta(minutes=2))
     day = midnight.date()
     found = await details(db, "ann", "acme", day, day)
@@ -271,7 +271,7 @@ async def test_details_of_single_days_have_the_part_of_a_session_that_is_in_them
 
 async def test_details_list_sessions_page_by_page(db: asyncpg.Connection) -> None:
     made = [
-        await record(db, "acme", "ann", 1, NOON + timedelta(minutes=number // 2))
+        await record(db, "acme", "ann", 1, noon() + timedelta(minutes=number // 2))
         for number in range(5)
     ]
     seen: list[str] = []

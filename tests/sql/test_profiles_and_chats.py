@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from persistence.database import Connection
-from tests.sql.accounts import NOON, record, row_of, subscribe
+from tests.sql.accounts import noon, record, row_of, subscribe
 
 pytestmark = pytest.mark.integration
 
@@ -116,7 +116,7 @@ async def test_a_profiles_minutes_are_those_of_its_account_and_its_lifetime(
     await record(db, "ann", "ann", 61)
     await record(db, "acme", "ann", 600)
     await record(db, "acme", "bob", 600)
-    before = NOON.replace(day=1) - timedelta(days=5)
+    before = noon().replace(day=1) - timedelta(days=5)
     await record(db, "ann", "ann", 59, before)
     row = await row_of(db, "SELECT * FROM account_overview")
     assert row["total_minutes"] == 12
@@ -137,7 +137,7 @@ async def test_without_a_plan_the_membership_is_free(db: asyncpg.Connection) -> 
 
 async def test_allocation_starts_anew_each_month(db: asyncpg.Connection) -> None:
     await make_user(db)
-    await record(db, "ann", "ann", 600, NOON.replace(day=1) - timedelta(days=3))
+    await record(db, "ann", "ann", 600, noon().replace(day=1) - timedelta(days=3))
     row = await row_of(db, "SELECT * FROM account_overview")
     assert (row["minutes_used_this_month"], row["minutes_remaining"]) == (0, 300)
 

@@ -1,6 +1,7 @@
 """Short ways to record, and to look at what became of it."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,11 @@ async def record(caller: Caller, seconds: int, ago: int = 2) -> str:
     }
     await caller.post("/api/usage/track-minute", body)
     return session
+
+
+def yesterday() -> str:
+    """The day before this one, in UTC: since then is all that was recorded some minutes ago."""
+    return str(datetime.now(UTC).date() - timedelta(days=1))
 
 
 async def limit(service: Service, organization: str, seconds: int) -> None:

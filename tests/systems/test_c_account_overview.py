@@ -12,6 +12,7 @@ OVERVIEW = "/api/profile/overview"
 
 async def test_a_profiles_minutes_are_total_allocated_used_and_remaining(service: Service) -> None:
     caller = service.caller()
+    await service.calm(caller.organization)
     fresh = await caller.get(OVERVIEW)
     assert (fresh["membership"], fresh["total_minutes"]) == ("starter", 0)
     await record(caller, 60)
@@ -29,6 +30,7 @@ async def test_computed_not_stored_the_figures_follow_the_recorded_minutes(
     service: Service,
 ) -> None:
     caller = service.caller()
+    await service.calm(caller.organization)
     await caller.get(OVERVIEW)
     kept, gone = await record(caller, 60), await record(caller, 60)
     await service.flush()

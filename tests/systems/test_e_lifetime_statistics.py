@@ -12,6 +12,7 @@ async def test_per_user_and_month_there_are_features_sessions_overage_tier_and_a
     service: Service,
 ) -> None:
     caller = service.caller()
+    await service.calm(caller.organization)
     assert (await use(caller, **{ANALYSES: 2}))["allowed"]
     for seconds in (60, 20):
         session = await record(caller, seconds)

@@ -18,11 +18,13 @@ from playwright.sync_api import Page, expect
 from command.embedded import EmbeddedPostgres
 from command.embedded.files import free_port
 from meter.ledger.driver import Ledger
+from meter.periods import date_of, start_of_day
 from persistence.database import Database
 from persistence.flusher import Flusher
 from persistence.limits import set_limit
 from persistence.storage import PostgresStorage
 from persistence.writer import Writer
+from tests.calm import calm_zone
 from tests.gateway.serving import Recorder, recording, serving, token
 from tests.ledger.servers import Valkey
 from tests.persistence.conftest import cloned, migrate_at
@@ -107,10 +109,10 @@ class House:
         return f"{self.url}/{page}#token={token(organization, 'ann', **claims)}"
 
     @asynccontextmanager
-    async def recorder(self, organization: str) -> AsyncIterator[Recorder]:
-        """A live session whose first 10 minutes are over, and all of them on one day."""
+    async def recorder(self, organization: str, zone: str = "UTC") -> AsyncIterator[Recorder]:
+        """A live session whose first 10 minutes are over, and all of them on one day there."""
         now = int(time.time())
-        midnight = now - now % 86_400
+        midnight = start_of_day(date_of(now, zone), zone)
         ended_by = now if now - midnight >= 600 else midnight
         async with recording(self.served, organization) as recorder:
             bearer = token(organization, "ann")
@@ -146,13 +148,15 @@ def test_a_display_for_the_person_recording_has_time_the_months_bar_and_marks(
 def test_page_usage_has_live_usage_bars_subscription_status_and_an_upgrade_prompt(
     page: Page, house: House, complaints: list[str]
 ) -> None:
+    zone = calm_zone()
+    house.sql(f"INSERT INTO organizations (id, time_zone) VALUES ('ann', '{zone}')")
     house.sql("SELECT ensure_user_exists('ann')")
     house.limit("ann", 700)
     page.goto(house.link("usage", "ann"))
     expect(page.get_by_test_id("plan")).to_contain_text("Starter")
     expect(page.get_by_test_id("status")).to_have_text("Active")
     expect(page.get_by_test_id("upgrade")).to_be_hidden()
-    recorder = house.recorder("ann")
+    recorder = house.recorder("ann", zone)
     live = house.do(recorder.__aenter__())
     house.do(live.hear(0, 568))
     expect(page.get_by_test_id("usage-amount")).to_have_text("9 min 29 s")
