@@ -34,6 +34,11 @@ UNAVAILABLE = Refusal(
     "sessions can't be opened now; try again soon",
     CloseCode.STORAGE_UNAVAILABLE,
 )
+BEGAN_ANEW = Refusal(
+    ErrorCode.STORAGE_UNAVAILABLE,
+    "the session was lost, and began anew elsewhere; come back for its beginning",
+    CloseCode.STORAGE_UNAVAILABLE,
+)
 TAKEN_OVER = Refusal(
     ErrorCode.TAKEN_OVER,
     "another connection speaks for this session now",

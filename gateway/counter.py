@@ -22,6 +22,7 @@ from gateway.opener import Opener, OpenerLedger
 from gateway.recovery import RETRY_SECONDS, Recovery, Speaker, is_curable
 from gateway.roster import Roster
 from gateway.session import COUNTED, RecorderSession
+from gateway.tally import Tally
 from gateway.weighing import Weighing
 from meter.codes import EndReason
 from meter.ledger.types import (
@@ -158,7 +159,7 @@ class Counter:
 
     def _known_state(self, session_id: str) -> SessionState | None:
         speaker = self._roster.find(session_id)
-        return speaker.session.state if speaker is not None else None
+        return speaker.session.state if speaker is not None else self.keeper.find(session_id)
 
     def _take_over(self, speaker: Speaker, session_id: str) -> None:
         before = self._roster.find(session_id)
@@ -168,9 +169,9 @@ class Counter:
         self._roster.enter(session_id, speaker)
         kept = self.keeper.give(session_id)
         if kept is not None:
-            speaker.session.inherit(kept)
+            _inherit(speaker.session, kept.state, kept.tally)
         if before is not None and before is not speaker:
-            speaker.session.inherit(before.session.tally)
+            _inherit(speaker.session, before.session.state, before.session.tally)
             before.session.superseded()
             before.perform()
 
@@ -183,6 +184,13 @@ class Counter:
                 state = await self._ledger.close(session.key, reason, session.tally.seconds)
             except LedgerUnavailable as error:
                 logger.warning("a session could not be ended yet: %s", error)
+        await self._finish(speaker, reason, state)
+
+    async def _finish(
+        self, speaker: Speaker, reason: EndReason, state: SessionState | None
+    ) -> None:
+        """Tell of the end, or that it hasn't come yet."""
+        session = speaker.session
         if state is not None and (kept := self._keep(session, reason)) is not None:
             state = await self._durable(kept, state)
         session.ended(state)
@@ -347,6 +355,8 @@ class Counter:
         if reply.status is COUNTED:
             told = session.tally.told
             session.counted(reply, now)
+            if session.tally.fell:
+                self.recovery.verify(speaker)
             self._roster.answered(session.key.session_id, speaker)
             assert reply.standing is not None
             if is_limited(reply.standing):
@@ -364,7 +374,20 @@ class Counter:
             session.not_counted()
             self.recovery.cure(speaker, reply.status)
             return
+        reason = EndReason(reply.end_reason) if reply.status is CountStatus.ENDED else None
+        if reason is not None and session.state is not None and session.ends_by(reason):
+            state = replace(session.state, seconds=reply.seconds, highest=reply.highest)
+            self.spawn(self._finish(speaker, reason, state))  # the answer was cut off
+            return
         session.counted(reply, now)
-        if reply.status is CountStatus.ENDED:
-            lost = reply.end_reason == EndReason.LOST  # which can be undone
-            self._keep(session, None if lost else EndReason(reply.end_reason))
+        if reason is not None:  # what is lost can be undone
+            self._keep(session, None if reason is EndReason.LOST else reason)
+
+
+def _inherit(session: RecorderSession, state: SessionState | None, tally: Tally) -> None:
+    """Take over what was heard on another connection, where the numbers are of the same moments."""
+    assert session.state is not None
+    if state is not None and state.origin == session.state.origin:
+        session.inherit(tally)
+    elif tally.waiting or tally.undurable:
+        logger.warning("a session had to begin anew: what was not durable of it is gone")

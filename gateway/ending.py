@@ -96,13 +96,27 @@ class Ending(Starting):
         self._send(messages.Drain(self._reconnect_after_ms))
         self._close(CloseCode.DRAINING, "draining")
 
+    def ends_by(self, reason: EndReason) -> bool:
+        """The ledger says that the session has ended so. Whether that was by ourselves, and the
+        answer to it was cut off: then all of it is counted, and `ended` is still to come."""
+        if self.phase is not Phase.ENDING or self._end_asked or reason != self._end_reason:
+            return False
+        self.tally.drop_pending()
+        self._end_asked = True
+        return True
+
+    def began_anew(self) -> None:
+        """The ledger has the session with another beginning: what is numbered by the former one
+        can't be counted. Its client comes back, and is told of the new one."""
+        self.tally.forget()
+        self._fail(admission.BEGAN_ANEW)
+
     def _ended_elsewhere(self, reply: Counted) -> None:
         self.tally.drop_pending()
         durable_through = self.tally.believed(reply.durable_through, reply.seconds)
         if self._end_asked:
             return  # by ourselves; its answer follows
         if self.phase is Phase.ENDING and reply.end_reason == self._end_reason:
-            # By ourselves; its answer was cut off.
             self._stopped(reply.seconds, durable_through)
             return
         if reply.end_reason == EndReason.ADMIN:

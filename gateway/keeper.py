@@ -119,13 +119,17 @@ class Keeper:
             self._ended.add(session_id)
         return kept
 
-    def give(self, session_id: str) -> Tally | None:
+    def find(self, session_id: str) -> SessionState | None:
+        """How a session that is kept was, when this gateway had it."""
+        kept = self._kept.get(session_id)
+        return kept.state if kept is not None else None
+
+    def give(self, session_id: str) -> Kept | None:
         """What was kept of this session, and no longer is: another connection speaks for it."""
         kept = self._kept.get(session_id)
-        if kept is None:
-            return None
-        self._let_go(kept)
-        return kept.tally
+        if kept is not None:
+            self._let_go(kept)
+        return kept
 
     def doubt(self) -> None:
         """The ledger's server is another one: nothing is durable because it says so, before it
@@ -216,9 +220,11 @@ class Keeper:
     async def _open(self, kept: Kept, now: float) -> bool:
         """Whether the session can count again; it may be for others to speak for it."""
         answer = await self._opener.reopen(kept.request, kept.state)
-        if answer.session is not None:
+        if answer.session is not None and answer.session.origin == kept.state.origin:
             return True
-        if answer.status in (OpenStatus.LIMIT_REACHED, OpenStatus.TOO_MANY_SESSIONS):
+        if answer.session is not None:
+            self._let_go(kept)  # it began anew: its numbers are other moments'
+        elif answer.status in (OpenStatus.LIMIT_REACHED, OpenStatus.TOO_MANY_SESSIONS):
             kept.wait(now)  # the ledger's figures may be put right, sessions end
         else:
             self._is_durable(kept)  # Postgres has its end, and with that all its seconds

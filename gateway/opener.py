@@ -48,6 +48,8 @@ class OpenerLedger(Protocol):
 
     async def claim_id(self, key: SessionKey, user_id: str) -> bool: ...
 
+    async def recall(self, keys: Sequence[SessionKey]) -> list[SessionState | None]: ...
+
     async def survey(
         self, function: str, partitions: Sequence[int], arguments: Sequence[Argument]
     ) -> list[Any]: ...
@@ -90,6 +92,10 @@ class Opener:
         """Put a session back that the ledger lost, or ended as lost. It is claimed for nobody: a
         connection elsewhere may be the newer one, and must not be taken over by this."""
         return await self.open(replace(request, owner=NOBODY), known)
+
+    async def find(self, key: SessionKey) -> SessionState | None:
+        """The session as the ledger has it now."""
+        return (await self._ledger.recall([key]))[0]
 
     async def disown(self, request: OpenRequest) -> None:
         """Let go of a session that was opened for a client that left meanwhile; it may already be

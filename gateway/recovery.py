@@ -9,7 +9,13 @@ from typing import Protocol
 from gateway.opener import Opener
 from gateway.session import RecorderSession
 from meter.codes import EndReason
-from meter.ledger.types import Counted, CountStatus, LedgerUnavailable, StorageUnavailable
+from meter.ledger.types import (
+    Counted,
+    CountStatus,
+    LedgerUnavailable,
+    SessionState,
+    StorageUnavailable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +72,11 @@ class Recovery:
         """Do what the ledger's answer asks for."""
         self._begin(speaker, lambda: self._cure(speaker.session, status))
 
+    def verify(self, speaker: Speaker) -> None:
+        """The ledger had lost seconds of a session: see that it still is the same one, before it
+        gets them back."""
+        self._begin(speaker, lambda: self._verify(speaker.session))
+
     def rest(self, speaker: Speaker) -> None:
         """Let a session wait whose count fails for no known reason."""
         self._begin(speaker, lambda: asyncio.sleep(MAX_RETRY_SECONDS))
@@ -80,6 +91,14 @@ class Recovery:
             answer = await self._opener.reopen(session.request, session.state)
         if answer.session is None:
             session.not_reopened(answer.status)
+        else:
+            _compare(session, answer.session)
+
+    async def _verify(self, session: RecorderSession) -> None:
+        async with self._slots:
+            found = await self._opener.find(session.key)
+        if found is not None:
+            _compare(session, found)
 
     def _begin(self, speaker: Speaker, act: Callable[[], Awaitable[None]]) -> None:
         self._recovering.add(speaker)
@@ -94,6 +113,12 @@ class Recovery:
         finally:
             self._recovering.discard(speaker)
         self._recovered(speaker)
+
+
+def _compare(session: RecorderSession, found: SessionState) -> None:
+    assert session.state is not None
+    if found.origin != session.state.origin:
+        session.began_anew()
 
 
 async def _insist(act: Callable[[], Awaitable[None]]) -> None:

@@ -25,6 +25,7 @@ class Tally:
         "covered",
         "doubted",
         "durable_through",
+        "fell",
         "heartbeats",
         "pending",
         "seconds",
@@ -40,6 +41,7 @@ class Tally:
         self.seconds = 0  # as the ledger told last
         self.durable_through = -1
         self.doubted = False  # the ledger's server is another one, and may be behind the former
+        self.fell = False  # the ledger's number of them, with its last reply: it had lost some
         self.told = NOTHING_TOLD  # of warnings; goes with the session to its next connection
         self._inflight: tuple[Range, ...] = ()
         self._inflight_heartbeats = 0
@@ -72,10 +74,12 @@ class Tally:
         return inflight
 
     def put_back(self) -> None:
-        """What was taken was not counted: it waits on."""
+        """What was taken was not counted, as far as is known: it waits on. If it was after all, the
+        next reply doesn't call it new, and its number may hide that the ledger lost others."""
         for first, last in self._inflight:
             self.pending.add(first, last)
         self._inflight = ()
+        self.doubted = self.doubted or bool(self.undurable)
 
     def inherit(self, other: "Tally") -> None:
         """Take over what another connection of the session has heard and not seen durable; all of
@@ -108,6 +112,11 @@ class Tally:
             return min(durable_through, self.undurable.lowest() - 1)
         return durable_through
 
+    def forget(self) -> None:
+        """None of these can be counted any more, nor given back."""
+        self.drop_pending()
+        self.undurable.clear()
+
     def drop_pending(self) -> None:
         """Nothing of this session can be counted any more."""
         self.pending.clear()
@@ -118,7 +127,8 @@ class Tally:
         late. Gives how many seconds were asked for; when the ledger had lost some, all that isn't
         durable is pending again."""
         inflight, self._inflight = self._inflight, ()
-        lost = self.has_lost(reply.seconds - reply.new)
+        self.fell = reply.seconds - reply.new < self.seconds
+        lost = self.fell or self.doubted
         self.doubted = False
         self.seconds = reply.seconds
         self.covered = self._inflight_heartbeats
@@ -144,16 +154,12 @@ class Tally:
 
     def _keep(self, inflight: tuple[Range, ...], reply: Counted, earliest: int) -> None:
         """What was counted stays here until it is durable. What was refused must not: it would be
-        given back one day."""
+        given back one day. (Where a limit refused some below the highest, it can't be told which:
+        then all are kept, and it is for the limit to refuse as many again.)"""
         refused = reply.in_future + reply.too_late + reply.over_limit + reply.over_duration
         if refused:
             within = [(max(first, earliest), min(last, reply.highest)) for first, last in inflight]
-            counted = _size(inflight) - refused
             inflight = tuple((first, last) for first, last in within if first <= last)
-            # A limit refuses the last ones of those that are new. Unless that leaves just those
-            # before the highest, it can't be told which.
-            if reply.over_limit and _size(inflight) != counted:
-                return
         for first, last in inflight:
             self.undurable.add(first, last)
 

@@ -13,6 +13,7 @@ from meter.ledger.types import (
     SessionKey,
     SessionState,
 )
+from meter.messages import Stopped
 from tests.gateway.counting import Peer, World, until
 
 
@@ -67,6 +68,32 @@ async def test_a_stop_that_meets_a_replica_that_was_behind_loses_nothing(world: 
     await until(lambda: peer.closed == 1000)
     assert world.seconds() == set(range(10))
     assert world.ledger.entries[peer.session_id].state.end_reason == "stopped"
+
+
+async def test_an_end_whose_answer_was_cut_off_is_told_once_it_is_durable(world: World) -> None:
+    counter = world.another(stop_wait_seconds=5.0)
+    running = asyncio.create_task(counter.run())
+    peer = await world.session(1, counter)
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    close = world.ledger.close
+
+    async def cut_off(key: SessionKey, reason: EndReason, at_least: int = 0) -> SessionState | None:
+        world.ledger.close = close  # type: ignore[method-assign]
+        await close(key, reason, at_least)
+        raise LedgerUnavailable("the test cut it off")
+
+    world.ledger.close = cut_off  # type: ignore[method-assign]
+    peer.stop()
+    await until(lambda: counter.keeper.ended == 1)
+    await asyncio.sleep(0.05)
+    assert peer.closed is None
+    world.ledger.flush(world.storage)
+    await until(lambda: peer.closed == 1000)
+    stopped = peer.sent[-1]
+    assert isinstance(stopped, Stopped)
+    assert (stopped.session_seconds, stopped.durable_through) == (10, 9)
+    running.cancel()
 
 
 @pytest.mark.parametrize("done", [False, True])

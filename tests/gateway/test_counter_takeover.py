@@ -3,6 +3,9 @@
 import asyncio
 import time
 
+import pytest
+
+from gateway.keeper import Keeper
 from meter.codes import EndReason
 from meter.ledger.types import (
     OpenRequest,
@@ -190,3 +193,62 @@ async def test_a_replica_gets_all_again_that_is_not_durable_before_it_is_believe
     await until(lambda: world.seconds() == {*range(11), 20, 21})
     acks = [each for each in peer.sent if isinstance(each, Ack)]
     assert max(ack.durable_through for ack in acks) < 4
+
+
+async def test_a_session_that_its_gateway_still_knows_goes_on_from_its_beginning(
+    world: World,
+) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    peer.leave()
+    world.ledger.wipe()
+    again = await world.session()
+    assert again.session.state is not None
+    assert peer.session.state is not None
+    assert again.session.state.origin == peer.session.state.origin
+    await until(lambda: world.seconds() == set(range(10)))
+
+
+@pytest.mark.parametrize(("is_newer", "code"), [(True, 4502), (False, 4004)])
+async def test_seconds_are_not_counted_under_the_numbers_of_another_beginning(
+    world: World, is_newer: bool, code: int
+) -> None:
+    older = next(world.owners)
+    half_open, elsewhere = await world.session(), world.another()
+    running = asyncio.create_task(elsewhere.run())
+    half_open.hear(0, 9)
+    await until(lambda: not half_open.session.tally.waiting)
+    world.ledger.wipe()
+    world.now -= 100
+    anew = Peer(elsewhere, 1, next(world.owners) if is_newer else older)
+    anew.start()
+    await until(lambda: anew.session.state is not None)
+    world.now += 100
+    half_open.hear(10, 10)
+    await until(lambda: half_open.closed == code)
+    await asyncio.sleep(0.05)
+    assert world.seconds() <= {10}
+    assert len(world.counter.keeper) == 0
+    running.cancel()
+
+
+async def test_what_was_kept_of_another_beginning_is_not_taken_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Keeper, "is_due", lambda *_: False)  # it is slow
+    old, elsewhere = await world.session(), world.another()
+    running = asyncio.create_task(elsewhere.run())
+    old.hear(0, 9)
+    await until(lambda: not old.session.tally.waiting)
+    old.leave()
+    world.ledger.wipe()
+    world.now += 500
+    anew = Peer(elsewhere, 1, next(world.owners))
+    anew.start()
+    await until(lambda: anew.session.state is not None)
+    back = await world.session()
+    await asyncio.sleep(0.05)
+    assert back.session.tally.undurable.ranges() == ()
+    assert world.seconds() == set()
+    running.cancel()

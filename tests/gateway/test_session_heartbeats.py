@@ -246,7 +246,7 @@ class TestAfterALoss:
         assert driven.counted == set(range(5))
         assert driven.session.tally.undurable.ranges() == ((0, 4),)
 
-    def test_nothing_of_it_is_where_it_cannot_be_told_what_was_counted(self) -> None:
+    def test_all_of_it_is_where_it_cannot_be_told_what_was_counted(self) -> None:
         driven = started()
         driven.hear(9)
         driven.count()
@@ -254,7 +254,12 @@ class TestAfterALoss:
         driven.hear(0, 5)
         driven.count()
         assert driven.counted == {0, 1, 9}
-        assert driven.session.tally.undurable.ranges() == ((9, 9),)
+        assert driven.session.tally.undurable.ranges() == ((0, 5), (9, 9))
+        driven.ledger.entries[driven.session.key.session_id].seconds.clear()
+        driven.hear(10)
+        driven.count()
+        driven.count()
+        assert len(driven.counted) == 3  # as many as the limit has room for
 
     def test_another_gateways_seconds_are_no_loss(self) -> None:
         driven = started()
