@@ -110,3 +110,24 @@ async def test_who_would_wait_too_long_for_a_session_is_sent_away_and_may_come_b
     again.start()
     await until(lambda: again.session.state is not None)
     assert again.closed is None
+
+
+async def test_seconds_that_were_counted_unheard_hide_none_that_the_ledger_lost(
+    world: World,
+) -> None:
+    peer = await world.session()
+    request = peer.session.request
+    assert request is not None
+    world.ledger.flush(world.storage)
+    peer.hear(0, 1)
+    await until(lambda: not peer.session.tally.waiting)
+    figures = await world.storage.load_account(
+        request.key.organization_id, request.user_id, int(world.now)
+    )
+    world.ledger.wipe()
+    await world.ledger.seed_account(figures)  # as any other session of the account has it done
+    world.ledger.down_after = True
+    peer.hear(2, 3)
+    await until(lambda: world.seconds() == {2, 3})
+    world.ledger.down_after = False
+    await until(lambda: world.seconds() == {0, 1, 2, 3}, 5.0)
