@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from gateway.api import answer_http_error, api_middleware
+from gateway.api import answer_http_error, api_middleware, upgrade_routes
 from gateway.check_limit import LimitChecker
 from gateway.counter import Counter
 from gateway.health import Health
@@ -117,7 +117,7 @@ def build_parts(
             context.verifier,
             store,
             limit_checker,
-            MinuteTracker(ledger, storage, opener),
+            MinuteTracker(ledger, storage, opener, store, counter.keeper),
             operators,
             Teller(ledger, store),
             None if webhooks is None else webhooks.described(),
@@ -187,16 +187,19 @@ def build_app(parts: Parts) -> Starlette:
         *parts.health.routes(),
         parts.dashboards.route(),
         parts.operator_sockets.route(),
+        *upgrade_routes,
         *parts.api.routes(),
         *([] if parts.webhooks is None else [parts.webhooks.route()]),
         *page_routes,
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=api_middleware(parts.context.allowed_origins),
         lifespan=lifespan,
         exception_handlers={Problem: answer_problem, HTTPException: answer_http_error},
     )
+    app.router.redirect_slashes = False  # nor is anybody led to what the `Host` header names
+    return app
 
 
 async def _ticks(parts: Parts) -> None:

@@ -61,6 +61,8 @@ class LedgerCalls(OpenerLedger, Protocol):
 
     async def recall(self, keys: Sequence[SessionKey]) -> list[SessionState | None]: ...
 
+    async def give_back(self, item: CountItem) -> Counted: ...
+
     async def close(
         self, key: SessionKey, reason: EndReason, at_least: int = 0
     ) -> SessionState | None: ...
@@ -379,6 +381,8 @@ class Counter:
             state = replace(session.state, seconds=reply.seconds, highest=reply.highest)
             self.spawn(self._finish(speaker, reason, state))  # the answer was cut off
             return
+        if reason is not None:
+            session.tally.surrender()
         session.counted(reply, now)
         if reason is not None:  # what is lost can be undone
             self._keep(session, None if reason is EndReason.LOST else reason)

@@ -48,7 +48,7 @@ class KeeperLedger(Protocol):
 
     async def recall(self, keys: Sequence[SessionKey]) -> list[SessionState | None]: ...
 
-    async def count(self, items: list[CountItem]) -> list[Counted]: ...
+    async def give_back(self, item: CountItem) -> Counted: ...
 
     async def close(
         self, key: SessionKey, reason: EndReason, at_least: int = 0
@@ -142,7 +142,8 @@ class Keeper:
         for kept in list(self._kept.values()):
             if now - kept.since < self._keep_seconds:
                 return
-            logger.warning("%d seconds are left to the ledger", len(kept.tally.undurable))
+            seconds, session_id = len(kept.tally.undurable), kept.key.session_id
+            logger.warning("%d seconds of session %s are left to the ledger", seconds, session_id)
             self._let_go(kept)
 
     def is_due(self, now: float) -> bool:
@@ -203,22 +204,28 @@ class Keeper:
                 raise outcome
 
     async def _give_back(self, kept: Kept, found: SessionState | None, now: float) -> None:
-        # One that goes on is not opened, and stays with who speaks for it.
-        if (found is None or found.ended_at is not None) and not await self._open(kept, now):
+        # One that goes on stays with who speaks for it, and one that has ended for good stays so.
+        is_lost = found is None or found.end_reason == EndReason.LOST
+        if is_lost and not await self._open(kept, found, now):
             return
-        (reply,) = await self._ledger.count([CountItem(kept.key, kept.tally.undurable.ranges())])
+        ranges = kept.tally.undurable.ranges()
+        reply = await self._ledger.give_back(CountItem(kept.key, ranges))
         if self._heed():
             return  # it isn't known which server has them
         if reply.status is not CountStatus.COUNTED:
             await self._cure(kept, reply.status, now)
             return
         if reply.new:
-            logger.warning("%d seconds of a session are counted again: they were lost", reply.new)
+            logger.warning(
+                "%d seconds of session %s are given back: the ledger lacked them",
+                reply.new,
+                kept.key.session_id,
+            )
         if kept.given_back(reply):
             await self._end(kept, reply)
 
-    async def _open(self, kept: Kept, now: float) -> bool:
-        """Whether the session can count again; it may be for others to speak for it."""
+    async def _open(self, kept: Kept, found: SessionState | None, now: float) -> bool:
+        """Whether it can be given to a session that the ledger doesn't have, or has as lost."""
         answer = await self._opener.reopen(kept.request, kept.state)
         if answer.session is not None and answer.session.origin == kept.state.origin:
             return True
@@ -226,8 +233,10 @@ class Keeper:
             self._let_go(kept)  # it began anew: its numbers are other moments'
         elif answer.status in (OpenStatus.LIMIT_REACHED, OpenStatus.TOO_MANY_SESSIONS):
             kept.wait(now)  # the ledger's figures may be put right, sessions end
-        else:
+        elif found is None:
             self._is_durable(kept)  # Postgres has its end, and with that all its seconds
+        else:
+            return True  # it was lost too long ago to be opened, and takes what was before that
         return False
 
     async def _cure(self, kept: Kept, status: CountStatus, now: float) -> None:

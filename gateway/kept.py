@@ -41,6 +41,7 @@ class Kept:
         session is still to end."""
         self.tally.seconds = reply.seconds
         self.tally.doubted = False
+        self.tally.undurable.discard_from(reply.highest + 1)
         return self.end is not None
 
 
@@ -59,8 +60,8 @@ def verdict(kept: Kept, found: SessionState | None) -> Verdict:
         return Verdict.GIVE_BACK
     if (found.key, found.origin) != (kept.key, kept.state.origin):
         return Verdict.LET_GO  # its numbers are other moments'
-    may_count = found.ended_at is None or found.end_reason == EndReason.LOST
-    if may_count and (kept.end is not None or kept.tally.has_lost(found.seconds)):
+    goes_on = found.ended_at is None or found.end_reason == EndReason.LOST
+    if (goes_on and kept.end is not None) or kept.tally.has_lost(found.seconds):
         return Verdict.GIVE_BACK  # an end can't be undone, nor can a total fall, unless it was lost
     is_durable = found.durable_through >= kept.tally.undurable.highest()
     return Verdict.DURABLE if is_durable else Verdict.KEEP

@@ -109,6 +109,10 @@ class SecondSet:
             self.mask >>= last + 1 - self._floor
             self._floor = last + 1
 
+    def discard_from(self, first: int) -> None:
+        """Remove the seconds from `first` on."""
+        self.mask &= (1 << max(first - self._floor, 0)) - 1
+
     def lowest(self) -> int:
         """The lowest second of a set that isn't empty."""
         return self._floor + (self.mask & -self.mask).bit_length() - 1

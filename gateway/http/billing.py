@@ -2,6 +2,7 @@
 
 from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
 from gateway.http.spending import MINUTES, Spender, check_whole
+from gateway.identity import Identity
 from gateway.problems import ProblemCode, refuse
 from meter.account_messages import (
     InitializedUser,
@@ -43,7 +44,7 @@ class BillingOperations:
                 "/api/billing/track-usage",
                 self.track_usage,
                 "Use features: all that is named, or none",
-                problems=(ProblemCode.LIMIT_REACHED, ProblemCode.SESSION_TOO_LONG),
+                problems=(ProblemCode.SESSION_TOO_LONG,),
             ),
             group.get(*summary, name="getUsageSummary"),
             group.post(*summary, name="postUsageSummary", asks=True),
@@ -54,6 +55,7 @@ class BillingOperations:
     async def check_usage(self, call: Call[Nothing, UsageQuestion]) -> UsageAnswer:
         """Minutes are asked of the ledger, so they are never behind the live sessions."""
         identity, asked = call.identity, call.body
+        _check_user(identity, asked.clerk_id)
         if asked.usage_type == MINUTES:
             return await self._spender.ask_minutes(identity, asked.amount)
         check_whole({asked.usage_type: asked.amount})
@@ -65,9 +67,10 @@ class BillingOperations:
         return answer
 
     async def track_usage(self, call: Call[Nothing, TrackUsage]) -> TrackedUsage:
-        """Takes all of what is named, or none where one has no room: `allowed` says which. Minutes
-        become a session of so many that has just ended."""
+        """Takes all of what is named, or none where one has no room: `allowed` says which. Minutes,
+        at most 1439 a call, become a session of so many that has just ended."""
         body = call.body
+        _check_user(call.identity, body.clerk_id)
         if body.usages is not None and body.usage_type is None:
             usages = body.usages
         elif body.usage_type is not None and body.usages is None:
@@ -82,6 +85,7 @@ class BillingOperations:
 async def init_user(call: Call[Nothing, InitUser]) -> InitializedUser:
     """The internal record of the user, made where it is missing, with a personal account on the
     plan of new users. Again: nothing changes, but for another e-mail."""
+    _check_user(call.identity, call.body.clerk_id)
     user_id = call.identity.user_id
     user_uuid, email = await call.books.init_user(user_id, call.body.email)
     subscription = await call.books.subscription(user_id, user_id)
@@ -101,3 +105,9 @@ async def subscription_info(call: Call[Nothing, Nothing]) -> SubscriptionInfo:
     return SubscriptionInfo(
         await call.books.subscription(identity.organization_id, identity.user_id)
     )
+
+
+def _check_user(identity: Identity, named: str | None) -> None:
+    """The token says who it is: an id beside it may only say the same. Raises `Problem`."""
+    if named not in (None, identity.user_id):
+        raise refuse(ProblemCode.NOT_ALLOWED, "`clerk_id` is another user than the token's")

@@ -2,6 +2,7 @@
 count with those of live sessions and never pass the limit."""
 
 import math
+import time
 from collections.abc import Mapping
 from uuid import UUID, uuid4, uuid5
 
@@ -19,6 +20,13 @@ MINUTES = "minutes_per_month"
 PERIOD = "month"
 # A session that has just ended may have begun so long ago, and still be in time.
 MOST_SECONDS = 86_400 - 60
+DAY_SECONDS = 86_400
+
+# A key is kept for so long, and a minute: one that comes back after a day is not taken for a call
+# of which the answer got lost.
+KEY_SECONDS = DAY_SECONDS - 60
+# Gateways' clocks are no further apart.
+APART_SECONDS = 60
 
 # Sessions of calls with a key have an id of it: such a call is made once, whoever dies meanwhile.
 _NAMESPACE = UUID("5f1c1b52-9d0a-4a5e-8a53-3b5f0c7f9b1e")
@@ -62,21 +70,36 @@ class Spender:
             raise refuse(
                 ProblemCode.INVALID_VALUE, f"at most {MOST_SECONDS // 60} minutes are used at once"
             )
+        # A cold account is seeded before anything is written that the seeding might wait for.
+        await self._standing(identity)
         await books.hold_usages(identity.organization_id)
-        session_id = _session_of(identity, key)
-        if not await self._tracker.is_recorded(session_id):
-            if not _has_room(await self._standing(identity), seconds):
-                lines = [await _unused(identity, books, *each) for each in features.items()]
-                return await self._told(identity, False, lines, minutes)
-            taken = await _use_features(identity, books, features)
-            if not taken.allowed:
-                return await self._told(identity, False, list(taken.usages), minutes)
-            await self._tracker.record(identity, session_id, seconds)
-            lines = list(taken.usages)
-        else:
-            # The call before this one died after the minutes, and before the rest was committed.
+        if key is not None and await self._was_made(identity, usages, seconds, key):
+            # It died after the minutes, and before the rest was committed.
             lines = list((await _use_features(identity, books, features)).usages)
-        return await self._told(identity, True, lines, minutes)
+            return await self._told(identity, True, lines, minutes)
+        if await books.came_by_sql(identity.organization_id):
+            await self._tracker.catch_up(identity.organization_id)
+        session_id = str(uuid4()) if key is None else _session_of(identity, usages, key, now())
+        try:
+            async with books.attempt():
+                taken = await _use_features(identity, books, features)
+                if taken.allowed and not await self._tracker.record(identity, session_id, seconds):
+                    raise _NoRoom
+        except _NoRoom:
+            unused = [await _unused(identity, books, *each) for each in features.items()]
+            return await self._told(identity, False, unused, minutes)
+        return await self._told(identity, taken.allowed, list(taken.usages), minutes)
+
+    async def _was_made(
+        self, identity: Identity, usages: dict[str, float], seconds: int, key: str
+    ) -> bool:
+        """Whether the minutes of this call were counted by an earlier try of it."""
+        present = now()
+        moments = present - DAY_SECONDS, present, present + APART_SECONDS
+        tries = {_session_of(identity, usages, key, moment) for moment in moments}
+        return await self._tracker.is_recorded(
+            identity, sorted(tries), seconds, present - KEY_SECONDS
+        )
 
     async def _standing(self, identity: Identity) -> Standing:
         return await self._checker.standing(identity.organization_id, identity.user_id)
@@ -88,6 +111,10 @@ class Spender:
         return TrackedUsage(
             allowed, tuple(sorted([*lines, line], key=lambda each: each.usage_type))
         )
+
+
+class _NoRoom(Exception):
+    """There is none for the minutes, so the features are given back."""
 
 
 def check_whole(features: Mapping[str, float]) -> None:
@@ -133,11 +160,16 @@ def _seconds(minutes: float) -> int:
     return math.ceil(round(minutes * 60, 3))  # 0.7 minutes are 42 seconds, and not 43
 
 
-def _session_of(identity: Identity, key: str | None) -> str:
-    if key is None:
-        return str(uuid4())
-    names = (identity.organization_id, identity.user_id, key)
+def _session_of(identity: Identity, usages: Mapping[str, float], key: str, moment: float) -> str:
+    """The id of the session that this call makes on the UTC day of an epoch second."""
+    asked = sorted(usages.items())
+    names = identity.organization_id, identity.user_id, key, asked, int(moment) // DAY_SECONDS
     return str(uuid5(_NAMESPACE, msgspec.json.encode(names).decode()))
+
+
+def now() -> float:
+    """Epoch seconds, by this machine's clock."""
+    return time.time()
 
 
 def _has_room(standing: Standing, seconds: int) -> bool:

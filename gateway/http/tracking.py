@@ -2,15 +2,20 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from gateway.http.books import Store
 from gateway.identity import Identity
+from gateway.keeper import Keeper
 from gateway.opener import MAX_STEPS, NOBODY, Opener, OpenerLedger
 from gateway.problems import Problem, ProblemCode, refuse
+from gateway.tally import Tally
 from meter.account_messages import TrackedMinute, TrackMinute
 from meter.codes import EndReason
+from meter.ledger.auditing import AuditedLedger
 from meter.ledger.types import (
     Counted,
     CountItem,
@@ -18,12 +23,19 @@ from meter.ledger.types import (
     LedgerUnavailable,
     OpenRequest,
     OpenStatus,
-    Rules,
     SessionKey,
     SessionState,
     Storage,
     StoredSession,
 )
+from meter.ledger.whole import (
+    Recorded,
+    RecordingLedger,
+    RecordStatus,
+    WholeSession,
+    record_whole,
+)
+from meter.seconds import Range
 from meter.usage import usage_of
 
 AT_ONCE = 8
@@ -31,14 +43,12 @@ KIND = "recording"
 TRACKED_KIND = "tracked"
 
 
-class TrackedLedger(OpenerLedger, Protocol):
+class TrackedLedger(OpenerLedger, AuditedLedger, RecordingLedger, Protocol):
     """What is needed of `meter.ledger.driver.Ledger`."""
-
-    rules: Rules
 
     async def count(self, items: list[CountItem]) -> list[Counted]: ...
 
-    async def close(self, key: SessionKey, reason: EndReason) -> SessionState | None: ...
+    async def recall(self, keys: Sequence[SessionKey]) -> list[SessionState | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +66,19 @@ class Asked:
 class MinuteTracker:
     """Counts minutes. All raise `LedgerUnavailable`, `StorageUnavailable` and `Problem`."""
 
-    def __init__(self, ledger: TrackedLedger, storage: Storage, opener: Opener) -> None:
+    def __init__(
+        self,
+        ledger: TrackedLedger,
+        storage: Storage,
+        opener: Opener,
+        store: Store,
+        keeper: Keeper,
+    ) -> None:
         self._ledger = ledger
+        self._keeper = keeper
         self._storage = storage
         self._opener = opener
+        self._store = store
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def track(self, identity: Identity, body: TrackMinute) -> TrackedMinute:
@@ -74,44 +93,68 @@ class MinuteTracker:
                     return state
                 reply = await self._count(asked, state)
                 if reply.status is CountStatus.COUNTED:
+                    self._keep(asked, state, reply)
                     return _told(asked, reply)
                 await self._warm(asked, reply.status)
         raise LedgerUnavailable("the ledger keeps losing what it is given")
 
-    async def is_recorded(self, session_id: str) -> bool:
-        """Whether `record` has made this session, as far as that is durable."""
-        stored = await self._storage.load_session(session_id)
-        return stored is not None and stored.state.end_reason == EndReason.STOPPED
+    async def is_recorded(
+        self, identity: Identity, session_ids: Sequence[str], seconds: int, since: float
+    ) -> bool:
+        """Whether `record` has made one of these sessions since then. The ledger is asked first:
+        what isn't durable is there alone; one that is gone there is durable, or was lost."""
+        keys = [SessionKey(identity.organization_id, each) for each in session_ids]
+        for key, found in zip(keys, await self._ledger.recall(keys), strict=True):
+            state = found
+            if state is None:
+                stored = await self._storage.load_session(key.session_id)
+                state = None if stored is None else stored.state
+            if state is not None and _is_whole(state, seconds) and (state.ended_at or 0) > since:
+                return True
+        return False
 
-    async def record(self, identity: Identity, session_id: str, seconds: int) -> None:
-        """A session of so many seconds that has just ended, for minutes that come as a number. The
-        caller has seen that there is room. Again with the same id, it is the same session."""
+    async def catch_up(self, organization_id: str) -> None:
+        """The ledger has the account's minutes that came by another way than through it."""
+        await self._store.catch_up(self._ledger, organization_id)
+
+    async def record(self, identity: Identity, session_id: str, seconds: int) -> bool:
+        """A session of so many seconds that has just ended, for minutes that come as a number.
+        False where the limits lack room for all of them, in the periods that they fall into: then
+        nothing is counted, as with a `Problem`. Again with the same id, it is the same session."""
         key = SessionKey(identity.organization_id, session_id)
-        state = SessionState(
-            key, identity.user_id, TRACKED_KIND, int(time.time()) - seconds, revision=0
-        )
-        asked = Asked(key, identity.user_id, state.origin, seconds, state.origin)
+        whole = WholeSession(key, identity.user_id, TRACKED_KIND, seconds)
         async with self._slots:
             for _ in range(MAX_STEPS):
-                await self._ledger.restore_session(StoredSession(state, ()))
-                (reply,) = await self._ledger.count([CountItem(key, ((0, seconds - 1),))])
-                if reply.status is CountStatus.COUNTED:
-                    await self._ledger.close(key, EndReason.STOPPED)
-                    _check_whole(asked, reply)
-                    return
-                if reply.status is CountStatus.ENDED:
-                    return  # by the call before this one
-                await self._warm(asked, reply.status)
+                answer = await record_whole(self._ledger, whole)
+                if answer.session is not None and _is_whole(answer.session, seconds):
+                    self._keep_whole(whole, answer.session)
+                    return True
+                if answer.status is RecordStatus.REFUSED:
+                    return _has_no_room(answer)
+                await self._seed(key, identity.user_id, answer.status is RecordStatus.ACCOUNT_COLD)
         raise LedgerUnavailable("the ledger keeps losing what it is given")
+
+    def _keep(self, asked: Asked, state: SessionState, reply: Counted) -> None:
+        """Nobody else brings them again: should the ledger lose them, they come from here."""
+        first = asked.start - state.origin
+        last = min(first + asked.seconds - 1, reply.highest)
+        tally = _tally((max(first, 0), last), reply.seconds)
+        request = OpenRequest(asked.key, asked.user_id, KIND, NOBODY)
+        self._keeper.keep(request, state, tally, time.monotonic())
+
+    def _keep_whole(self, whole: WholeSession, ended: SessionState) -> None:
+        tally = _tally((0, whole.seconds - 1), ended.seconds)
+        request = OpenRequest(whole.key, whole.user_id, whole.kind, NOBODY)
+        state = replace(ended, ended_at=None, end_reason=None)  # it is put back first, then ends
+        self._keeper.keep(request, state, tally, time.monotonic(), EndReason.STOPPED)
 
     async def _warm(self, asked: Asked, status: CountStatus) -> None:
         """Give the ledger the account, where it lacks that."""
         if status in (CountStatus.ACCOUNT_COLD, CountStatus.MEMBER_COLD):
-            await self._opener.seed_account(
-                asked.key.organization_id,
-                asked.user_id,
-                with_live=status is CountStatus.ACCOUNT_COLD,
-            )
+            await self._seed(asked.key, asked.user_id, status is CountStatus.ACCOUNT_COLD)
+
+    async def _seed(self, key: SessionKey, user_id: str, with_live: bool) -> None:
+        await self._opener.seed_account(key.organization_id, user_id, with_live=with_live)
 
     def _check_time(self, asked: Asked) -> None:
         """Before anything is made. By this machine's clock: the ledger has the last word."""
@@ -203,15 +246,26 @@ def _told(asked: Asked, reply: Counted) -> TrackedMinute:
     )
 
 
-def _check_whole(asked: Asked, reply: Counted) -> None:
-    """All of it was to be counted; where live sessions were quicker to the limit, a part is."""
-    if reply.over_limit:
-        counted = asked.seconds - reply.over_limit
-        raise refuse(
-            ProblemCode.LIMIT_REACHED, f"the limit was reached meanwhile, after {counted} seconds"
-        )
-    if reply.over_duration:
+def _tally(seconds: Range, total: int) -> Tally:
+    """What was counted of a session that has so many seconds in all."""
+    tally = Tally()
+    tally.seconds = total
+    tally.undurable.add(*seconds)
+    return tally
+
+
+def _is_whole(state: SessionState, seconds: int) -> bool:
+    """Whether it has ended, with all that was to be counted."""
+    return state.ended_at is not None and state.seconds >= seconds
+
+
+def _has_no_room(answer: Recorded) -> bool:
+    """False; a problem where the limits aren't what refuses the seconds."""
+    if answer.over_duration:
         raise refuse(ProblemCode.SESSION_TOO_LONG, "a session may not be as long")
+    if answer.too_late:
+        raise refuse(ProblemCode.INVALID_VALUE, "some of the minutes would be too long ago")
+    return False
 
 
 def _refused_seconds(reply: Counted) -> Problem:

@@ -5,14 +5,19 @@ All raise `LedgerUnavailable`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import groupby
+from typing import Any, Protocol, TypeVar
 
 from meter.ledger.calls import Argument
-from meter.ledger.keys import PARTITIONS, prefix_of
+from meter.ledger.keys import PARTITIONS, partition_of, prefix_of
 from meter.ledger.replies import session_state, text
 from meter.ledger.types import Minute, SessionState
 from meter.periods import Period
 from meter.seconds import minute_from_bitmap
+
+AT_ONCE = 100
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,9 @@ class LedgerAccount:
 class AuditedLedger(Protocol):
     """What is needed of `meter.ledger.driver.Ledger`."""
 
-    async def ask(
-        self, function: str, organization_id: str, arguments: Sequence[Argument]
-    ) -> Any: ...
+    async def ask_each(
+        self, function: str, asked: Sequence[tuple[str, Sequence[Argument]]]
+    ) -> list[Any]: ...
 
     async def survey(
         self, function: str, partitions: Sequence[int], arguments: Sequence[Argument]
@@ -72,8 +77,9 @@ class LedgerAudit:
         self._ledger = ledger
 
     async def organizations(self) -> list[str]:
-        """Those that the ledger knows."""
-        return sorted({name.split(":c:", 1)[1] for name in await self._ledger.names("mm:{*:c:*")})
+        """Those that the ledger knows, by partition."""
+        names = {name.split(":c:", 1)[1] for name in await self._ledger.names("mm:{*:c:*")}
+        return sorted(names, key=lambda name: (partition_of(name), name))
 
     async def incarnation(self) -> str:
         """Another text after the ledger may have lost something."""
@@ -102,24 +108,68 @@ class LedgerAudit:
 
     async def account(self, organization_id: str) -> LedgerAccount | None:
         """An organization's figures; None when the ledger doesn't know it (any more)."""
-        reply = await self._ledger.ask("pending", organization_id, (organization_id,))
-        if not reply:
-            return None
-        periods, *sessions = reply
-        return LedgerAccount(
-            organization_id,
-            tuple(_figures(*each) for each in periods),
-            tuple(_session(*each) for each in sessions),
-        )
+        return (await self.accounts((organization_id,)))[0]
+
+    async def accounts(self, organizations: Sequence[str]) -> list[LedgerAccount | None]:
+        """As `account`, of several in order. Those of one partition, next to each other, cost
+        little more than one, and are as of one moment."""
+        calls = [
+            group
+            for _, members in groupby(organizations, partition_of)
+            for group in _groups(list(members))
+        ]
+        found: list[LedgerAccount | None] = []
+        for some in _groups(calls):
+            replies = await self._ledger.ask_each(
+                "pending_each", [(call[0], call) for call in some]
+            )
+            found += [
+                _account(name, *reply) if reply else None
+                for call, answer in zip(some, replies, strict=True)
+                for name, reply in zip(call, answer, strict=True)
+            ]
+        return found
 
     async def correct(
         self, organization_id: str, period: Period, seconds: Mapping[str | None, int]
     ) -> None:
         """Move figures of a period, by user (None: the organization's)."""
-        arguments: list[Argument] = [organization_id, period.start]
-        for user_id, moved in seconds.items():
-            arguments += (user_id or "", moved)
-        await self._ledger.ask("correct", organization_id, arguments)
+        await self.correct_all({(organization_id, period): seconds})
+
+    async def correct_all(
+        self, moves: Mapping[tuple[str, Period], Mapping[str | None, int]]
+    ) -> None:
+        """As `correct`, of several organizations and periods."""
+        for group in _groups(list(moves.items())):
+            await self._ledger.ask_each(
+                "correct",
+                [
+                    (organization_id, _correction(organization_id, period, seconds))
+                    for (organization_id, period), seconds in group
+                ],
+            )
+
+
+def _groups(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """As many at a time as others don't wait for."""
+    return [items[at : at + AT_ONCE] for at in range(0, len(items), AT_ONCE)]
+
+
+def _correction(
+    organization_id: str, period: Period, seconds: Mapping[str | None, int]
+) -> list[Argument]:
+    arguments: list[Argument] = [organization_id, period.start]
+    for user_id, moved in seconds.items():
+        arguments += (user_id or "", moved)
+    return arguments
+
+
+def _account(organization_id: str, periods: Sequence[Any], *sessions: Any) -> LedgerAccount:
+    return LedgerAccount(
+        organization_id,
+        tuple(_figures(*each) for each in periods),
+        tuple(_session(*each) for each in sessions),
+    )
 
 
 def _figures(start: int, end: int, fields: Sequence[bytes]) -> LedgerFigures:

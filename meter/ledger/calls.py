@@ -52,6 +52,18 @@ def count_call(items: Iterable[CountItem], rules: Rules) -> tuple[tuple[str, ...
     ]
 
 
+def give_back_arguments(item: CountItem, rules: Rules) -> list[Argument]:
+    """ARGV of `give_back`."""
+    return [
+        rules.future_seconds,
+        rules.late_seconds,
+        rules.max_session_seconds,
+        rules.flush_after_seconds,
+        item.key.session_id,
+        _ranges(item.ranges),
+    ]
+
+
 def _ranges(ranges: Sequence[tuple[int, int]]) -> Argument:
     if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:  # a live session's usual
         return ranges[0][0]

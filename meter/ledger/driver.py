@@ -132,6 +132,12 @@ class Ledger:
         )
         return [replies.counted(reply) for answer in answers for reply in answer]
 
+    async def give_back(self, item: CountItem) -> Counted:
+        """Count what a gateway had of a session and the ledger may have lost. Other than `count`,
+        it counts in an ended session, too, what was before its end."""
+        reply = await self._one("give_back", item.key, calls.give_back_arguments(item, self.rules))
+        return replies.counted(reply)
+
     async def close(
         self, key: SessionKey, reason: EndReason, at_least: int = 0
     ) -> SessionState | None:
@@ -185,8 +191,18 @@ class Ledger:
         self, function: str, organization_id: str, arguments: Sequence[calls.Argument]
     ) -> Any:
         """Call a function on an organization's partition."""
-        prefix = prefix_of(partition_of(organization_id))
-        return (await self._run([(function, (prefix,), arguments)]))[0]
+        return (await self.ask_each(function, [(organization_id, arguments)]))[0]
+
+    async def ask_each(
+        self, function: str, asked: Sequence[tuple[str, Sequence[calls.Argument]]]
+    ) -> list[Any]:
+        """As `ask`, of several organizations in one round trip; the replies in their order."""
+        return await self._run(
+            [
+                (function, (prefix_of(partition_of(organization_id)),), arguments)
+                for organization_id, arguments in asked
+            ]
+        )
 
     async def incarnation(self) -> str:
         """Another text after the server, or a primary of the cluster, has started anew or another

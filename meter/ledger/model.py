@@ -35,6 +35,7 @@ from meter.ledger.types import (
     Settlement,
     Standing,
 )
+from meter.ledger.whole import Recorded, RecordStatus, WholeSession
 
 
 class Model(Restorable):
@@ -123,8 +124,25 @@ class Model(Restorable):
             return Counted(CountStatus.ABSENT)
         if session.ended_at is not None:
             return _answer(session, CountStatus.ENDED)
+        return self._count_in(session, item, now, now + self.rules.future_seconds)
+
+    def give_back(self, item: CountItem, now: Moment) -> Counted:
+        """Count what may have been lost: in an ended session, what was before its end."""
+        session = self.find(item.key)
+        if session is None:
+            return Counted(CountStatus.ABSENT)
+        latest = now[0] + self.rules.future_seconds
+        if session.ended_at is None:
+            return self._count_in(session, item, now[0], latest)
+        answer = self._count_in(session, item, now[0], min(latest, session.ended_at))
+        if answer.new:
+            session.expiring = False
+            session.due_by(now[0])
+        return answer
+
+    def _count_in(self, session: Session, item: CountItem, now: int, until: int) -> Counted:
         account = self.accounts.get(session.key.organization_id, Account())
-        refused, admitted = self._admit(session, item.ranges, now)
+        refused, admitted = self._admit(session, item.ranges, now, until)
         moments = [now, *(session.origin + second for second in admitted)]
         if not all(account.is_hot(moment, session.user_id) for moment in moments):
             known = account.is_known
@@ -144,6 +162,7 @@ class Model(Restorable):
         answer = _answer(session, CountStatus.COUNTED)
         return replace(
             answer,
+            end_reason="",
             new=new,
             over_limit=over_limit,
             too_late=refused[0],
@@ -153,11 +172,11 @@ class Model(Restorable):
         )
 
     def _admit(
-        self, session: Session, ranges: Iterable[tuple[int, int]], now: int
+        self, session: Session, ranges: Iterable[tuple[int, int]], now: int, until: int
     ) -> tuple[tuple[int, int, int], list[int]]:
         """How many are too late, in the future and over the duration; and the others."""
         earliest = max(0, now - self.rules.late_seconds - session.origin)
-        latest = now + self.rules.future_seconds - session.origin
+        latest = until - session.origin
         account = self.accounts.get(session.key.organization_id, Account())
         longest = account.terms.longest(self.rules.max_session_seconds)
         late = future = long = 0
@@ -183,6 +202,31 @@ class Model(Restorable):
 
     def _flush_at(self, minute: int) -> int:
         return (minute + 1) * 60 + self.rules.flush_after_seconds
+
+    def record(self, whole: WholeSession, now: Moment) -> Recorded:
+        """A session of so many seconds, the last of which is just over: all of it, or nothing."""
+        present = self.find(whole.key)
+        if present is not None:
+            return Recorded(RecordStatus.RECORDED, present.state())
+        account = self.accounts.get(whole.key.organization_id, Account())
+        session = Session(
+            whole.key, whole.user_id, whole.kind, now[0] - whole.seconds, now[0], revision=0
+        )
+        until = now[0] + self.rules.future_seconds
+        refused, admitted = self._admit(session, [(0, whole.seconds - 1)], now[0], until)
+        moments = [session.origin + second for second in admitted]
+        if not all(account.is_hot(moment, whole.user_id) for moment in [now[0], *moments]):
+            known = account.is_known
+            return Recorded(RecordStatus.MEMBER_COLD if known else RecordStatus.ACCOUNT_COLD)
+        over = account.missing_room(moments, whole.user_id)
+        if refused[0] + refused[2] + over:
+            return Recorded(RecordStatus.REFUSED, None, refused[0], over, refused[2])
+        self.sessions[partition_of(whole.key.organization_id), whole.key.session_id] = session
+        for second in admitted:
+            self._add(session, second)
+            self._make_pending(session, session.minute_of(second))
+        self._end(session, EndReason.STOPPED, now)
+        return Recorded(RecordStatus.RECORDED, session.state())
 
     # Looking
 

@@ -1,5 +1,7 @@
 """What the reference model holds: sessions and accounts as plain sets. See `model.py`."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -196,6 +198,18 @@ class Account:
         used, member_used = self.figures(moment, user_id)
         member_limit = self.member_limits[user_id]
         return Standing(period, used.used, self.limit, member_used.used, member_limit, self.terms)
+
+    def missing_room(self, moments: Iterable[int], user_id: str) -> int:
+        """How many of these have no room, each in the period that it falls into."""
+        missing = 0
+        for period, count in Counter(map(self.period_at, moments)).items():
+            assert period is not None
+            now = self.standing(period.start, user_id)
+            rooms = [self.cap - now.used] if self.cap != UNLIMITED else []
+            if now.member_limit != UNLIMITED:
+                rooms.append(now.member_limit - now.member_used)
+            missing += max(count - max(min(rooms, default=count), 0), 0)
+        return missing
 
     def has_room(self, moment: int, user_id: str) -> bool:
         """Whether one second more stays within both limits, and the overage past the first."""

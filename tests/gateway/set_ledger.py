@@ -113,6 +113,11 @@ class SetLedger:
             raise RuntimeError("a bug in one session")
         return self._reachable("count", lambda: [self.count_now(item) for item in items])
 
+    async def give_back(self, item: CountItem) -> Counted:
+        """As `Ledger` says."""
+        self.batches.append([item])
+        return self._reachable("give_back", lambda: self.give_back_now(item))
+
     async def close(
         self, key: SessionKey, reason: EndReason, at_least: int = 0
     ) -> SessionState | None:
@@ -192,14 +197,26 @@ class SetLedger:
             return Counted(CountStatus.ABSENT)
         if entry.state.ended_at is not None:
             return self._counted(entry, CountStatus.ENDED, {})
+        return self._count_in(entry, item, self.clock() + self.rules.future_seconds)
+
+    def give_back_now(self, item: CountItem) -> Counted:
+        """`give_back`, without waiting."""
+        entry = self.entries.get(item.key.session_id)
+        if entry is None:
+            return Counted(CountStatus.ABSENT)
+        until = self.clock() + self.rules.future_seconds
+        ended_at = entry.state.ended_at
+        return self._count_in(entry, item, until if ended_at is None else min(until, ended_at))
+
+    def _count_in(self, entry: Entry, item: CountItem, until: float) -> Counted:
         if item.key.organization_id not in self.warm:
             return Counted(CountStatus.ACCOUNT_COLD)
         entry.seen = self.clock()
-        now_second = int(entry.seen) - entry.state.origin
+        now_second, latest = (int(moment) - entry.state.origin for moment in (entry.seen, until))
         tally = {"new": 0, "in_future": 0, "too_late": 0, "over_limit": 0, "over_duration": 0}
         for first, last in item.ranges:
             for second in range(first, last + 1):
-                what = self._judge(entry, second, now_second)
+                what = self._judge(entry, second, now_second, latest)
                 if what == "new":
                     entry.seconds.add(second)
                 if what:
@@ -217,8 +234,8 @@ class SetLedger:
             self.end(key.session_id, reason)
         return self._describe(entry)
 
-    def _judge(self, entry: Entry, second: int, now_second: int) -> str:
-        if second > now_second + self.rules.future_seconds:
+    def _judge(self, entry: Entry, second: int, now_second: int, latest: int) -> str:
+        if second > latest:
             return "in_future"
         if second < max(0, now_second - self.rules.late_seconds):
             return "too_late"

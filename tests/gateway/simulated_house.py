@@ -143,14 +143,11 @@ class House:
         return recorder.recorded - held - self.excused.get(recorder.key, set())
 
     def stopped(self, key: SessionKey) -> None:
-        """An operator ends a session as the ledger has it just now: what it lacks, as it lost it a
-        moment ago, can't be given back any more, and what comes later need not count."""
+        """An operator ends a session: what comes later need not count."""
         moment = int(self.clock.time())
         for recorder in self.recorders:
             if recorder.key == key:
                 recorder.counts_until = min(recorder.counts_until, moment)
-                here = self.rows.has(key) | self.ledger.counted(key)
-                self.excused.setdefault(key, set()).update(recorder.recorded - here)
 
     def audit(self) -> None:
         """At the end: all that is owed is in rows, and nothing else."""

@@ -165,6 +165,10 @@ class LedgerClient:
             self.confirmed.setdefault(key, set()).update(moments)
         return replies
 
+    async def give_back(self, item: CountItem) -> Counted:
+        """As `Ledger` says."""
+        return await self._call("give_back", lambda model, now: model.give_back(item, now), item)
+
     async def close(
         self, key: SessionKey, reason: EndReason, at_least: int = 0
     ) -> SessionState | None:

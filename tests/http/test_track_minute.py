@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.gateway.serving import recording, token
 from tests.http.conftest import Caller, Service
@@ -178,3 +179,14 @@ async def test_an_ended_session_takes_no_new_minute_and_tells_of_its_old_ones(
     assert (await caller.post(PATH, body))["seconds_new"] == 0
     assert await refused(caller, minute(60, 1, body["session_id"])) == (409, "session_ended")
     assert [seconds for _, seconds in await rows_of(service, body["session_id"])] == [60]
+
+
+async def test_a_ledger_that_is_emptied_gets_a_tracked_minute_back(service: Service) -> None:
+    caller, body = service.caller(), minute(45)
+    await service.calm(caller.organization)
+    await caller.post(PATH, body)
+    async with Redis.from_url(service.redis_url) as redis:
+        await redis.flushall()
+    async with asyncio.timeout(10):
+        while await rows_of(service, body["session_id"]) != [(body["minute_timestamp"], 45)]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)

@@ -39,6 +39,7 @@ from meter.ledger.types import (
     SessionState,
     Settlement,
 )
+from meter.ledger.whole import Recorded, RecordStatus, WholeSession
 from meter.periods import around, month_of, month_start
 from meter.terms import Terms
 from tests.ledger.postgres import Postgres, unknown_to_postgres
@@ -171,6 +172,10 @@ class LedgerMachine(RuleBasedStateMachine):
             self._start(key)
             self._count([self._item(key, ranges)])
 
+    @rule(key=keys, ranges=spans())
+    def gives_seconds_back(self, key: SessionKey, ranges: list[tuple[bool, int, int]]) -> None:
+        self.world.give_back(self._item(key, ranges))
+
     @rule(batch=st.lists(st.tuples(keys, spans()), max_size=6))
     def a_gateway_sends_a_batch(
         self, batch: list[tuple[SessionKey, list[tuple[bool, int, int]]]]
@@ -225,6 +230,23 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(key=keys, reason=st.sampled_from(EndReason), at_least=st.integers(0, 5))
     def ends(self, key: SessionKey, reason: EndReason, at_least: int) -> None:
         self.world.close(key, reason, at_least)
+
+    @rule(key=keys, seconds=st.integers(1, 5) | st.integers(1, 450))
+    def minutes_come_as_a_number(self, key: SessionKey, seconds: int) -> None:
+        # A gateway asks Postgres before it records.
+        if self.postgres.load_session(key) is not None:
+            return
+        self._record(key, seconds)
+        answer = self._record(key, seconds)
+        assert answer.status is not RecordStatus.REFUSED or self.world.model.find(key) is None
+
+    def _record(self, key: SessionKey, seconds: int) -> Recorded:
+        answer = self.world.record(WholeSession(key, WHO[key], "tracked", seconds))
+        if answer.session is not None:
+            self.known[key] = answer.session
+        elif answer.status is not RecordStatus.REFUSED:
+            self._seed(key)
+        return answer
 
     # Operators
 

@@ -38,3 +38,12 @@ def test_a_flusher_that_leaves_is_gone_at_once(backend: Backend) -> None:
     muster(backend, "leaves", 1000)
     muster(backend, "stays", 1000)
     assert muster(backend, "leaves", 1001, 0) == ["stays"]
+
+
+def test_a_flusher_that_died_while_the_clock_was_ahead_is_gone_once_it_is_set_back(
+    backend: Backend,
+) -> None:
+    muster(backend, "dead", 4600)
+    muster(backend, "alive", 4600)
+    assert muster(backend, "alive", 1000) == ["alive"]
+    assert muster(backend, "alive", 1001) == ["alive"]

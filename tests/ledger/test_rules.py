@@ -342,6 +342,25 @@ def test_a_session_that_ended_otherwise_stays_ended(scene: Scene, reason: EndRea
     assert scene.session().end_reason == reason
 
 
+def test_an_ended_session_takes_back_what_was_before_its_end_and_stays_ended(scene: Scene) -> None:
+    scene.start()
+    scene.count((0, 2))
+    scene.pass_seconds(10)
+    scene.world.close(ANN, EndReason.ADMIN)
+    scene.flush()
+    assert scene.session().expiring
+    scene.pass_seconds(5)
+    answer = scene.world.give_back(CountItem(ANN, ((0, 14),)))
+    assert (answer.status, answer.new, answer.in_future) == (CountStatus.COUNTED, 8, 4)
+    scene.world.assert_same_state()
+    assert scene.session().counted == set(range(11))
+    assert scene.session().end_reason == EndReason.ADMIN
+    assert not scene.session().expiring
+    scene.flush()
+    assert scene.session().durable_through == 10
+    assert scene.count((0, 14)).status is CountStatus.ENDED
+
+
 @pytest.mark.parametrize(("at_least", "ends"), [(3, True), (4, False)])
 def test_a_session_that_lacks_some_of_its_seconds_goes_on(
     scene: Scene, at_least: int, ends: bool

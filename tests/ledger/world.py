@@ -35,6 +35,7 @@ from meter.ledger.types import (
     Settlement,
     StoredSession,
 )
+from meter.ledger.whole import Recorded, WholeSession, record_whole
 from tests.ledger.clock import CLOCK_KEY
 
 Result = TypeVar("Result")
@@ -93,6 +94,20 @@ class World:
         before = self._used()
         expected = self.model.count(items, self._moment())
         assert self.backend.run(self.backend.ledger.count(items)) == expected
+        self._assert_within_limits(before)
+        return expected
+
+    def give_back(self, item: CountItem) -> Counted:
+        before = self._used()
+        expected = self.model.give_back(item, self._moment())
+        assert self.backend.run(self.backend.ledger.give_back(item)) == expected
+        self._assert_within_limits(before)
+        return expected
+
+    def record(self, whole: WholeSession) -> Recorded:
+        before = self._used()
+        expected = self.model.record(whole, self._moment())
+        assert self.backend.run(record_whole(self.backend.ledger, whole)) == expected
         self._assert_within_limits(before)
         return expected
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meter.limits import SECONDS_A_MINUTE, SECONDS_AN_HOUR, BadLimit, limit_seconds
+from meter.limits import SECONDS_A_MINUTE, SECONDS_AN_HOUR, UNLIMITED, BadLimit, limit_seconds
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,8 @@ from meter.limits import SECONDS_A_MINUTE, SECONDS_AN_HOUR, BadLimit, limit_seco
         ("0.5", SECONDS_A_MINUTE, 30),
         ("1.25", SECONDS_AN_HOUR, 4500),
         ("0", SECONDS_A_MINUTE, 0),
+        ("-1", SECONDS_A_MINUTE, UNLIMITED),
+        ("-1.0", SECONDS_AN_HOUR, UNLIMITED),
     ],
 )
 def test_hours_and_minutes_are_seconds(text: str, unit: int, seconds: int) -> None:
@@ -29,7 +31,8 @@ def test_any_whole_number_of_minutes_is_exact(minutes: int) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("-1", "below zero"),
+        ("-2", "below zero"),
+        ("-0.5", "below zero"),
         ("ten", "not a number"),
         ("nan", "not a number"),
         ("inf", "not a number"),

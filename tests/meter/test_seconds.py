@@ -85,11 +85,11 @@ def test_a_minute_without_bytes_is_empty() -> None:
     assert minute_from_bitmap(b"", 7, 30, 2) == 0
 
 
-ADD, DISCARD = "add", "discard"
+ADD, DISCARD, DISCARD_FROM = "add", "discard", "discard from"
 steps = st.lists(
     st.one_of(
         st.tuples(st.just(ADD), st.integers(0, 300), st.integers(0, 20)),
-        st.tuples(st.just(DISCARD), st.integers(-5, 330), st.just(0)),
+        st.tuples(st.sampled_from((DISCARD, DISCARD_FROM)), st.integers(-5, 330), st.just(0)),
     ),
     max_size=20,
 )
@@ -104,9 +104,12 @@ def test_a_second_set_holds_what_a_set_of_integers_would(
         if step is ADD:
             subject.add(at, at + length)
             expected |= set(range(at, at + length + 1))
-        else:
+        elif step is DISCARD:
             subject.discard_through(at)
             expected = {second for second in expected if second > at}
+        else:
+            subject.discard_from(at)
+            expected = {second for second in expected if second < at}
         assert _members(subject.ranges()) == sorted(expected)
         assert len(subject) == len(expected)
         assert bool(subject) == bool(expected)

@@ -226,6 +226,60 @@ local function count(keys, args)
   return replies
 end
 
+-- How many of the parts' seconds have no room. (A grace is a live session's: it isn't asked for.)
+local function missing_room(account, parts)
+  local missing = 0
+  for _, part in ipairs(parts) do
+    missing = missing + max(length(part[3], part[4]) - room(account, part[1], part[2]), 0)
+  end
+  return missing
+end
+
+-- Writes a session that is counted and has ended in one.
+local function put_recorded(session, parts, kind, reason, tally, now)
+  call('DEL', session.bits)
+  for _, part in ipairs(parts) do
+    local before = tally.new
+    fill(session, part[3], part[4], math.huge, tally)
+    move(part[1], part[2], tally.new - before)
+  end
+  call('HSET', session.key, 'o', session.org, 'u', session.user, 'k', kind, 'g', session.origin,
+    'c', tally.new, 'h', session.highest, 't', now, 'n', 0, 'w', 0,
+    'r', string.format('%d', next_revision(nil)), 'e', now, 'y', reason, 'd', session.dirty)
+  call('ZADD', session.prefix .. ':due', 'LT', now, session.id)
+end
+
+-- record: a session of so many seconds, the last of which is just over. All of them count and it has
+-- ended, or nothing is written. One that is there stays as it is.
+--   KEYS  prefix
+--   ARGV  session, organization, user, kind, seconds, reason, late, longest, flush_after
+--   gives {'recorded', session}; {'refused', too late, over limit, over duration}; or {coldness}
+local function record(keys, args)
+  local prefix, id, org, user, seconds = keys[1], args[1], args[2], args[3], tonumber(args[5])
+  local present = load_session(prefix, id)
+  if present then return { 'recorded', describe(present) } end
+  local cache, now = new_cache(), now_seconds()
+  local account = load_present(cache, prefix, org, user, now)
+  if not account then return { coldness(cache, prefix, org, user) } end
+  local origin = now - seconds
+  local session = { id = id, prefix = prefix, key = prefix .. ':s:' .. id,
+    bits = prefix .. ':b:' .. id, org = org, user = user, origin = origin, highest = -1, dirty = '',
+    first_minute = floor(origin / 60) }
+  local bounds = { now = now, future = 0, late = tonumber(args[7]), longest = tonumber(args[8]) }
+  local tally = { new = 0, future = 0, late = 0, long = 0, flush_after = tonumber(args[9]) }
+  local parts = {}
+  if not admit(account, session, 0, seconds - 1, bounds, tally, parts) then
+    return { 'member_cold' }
+  end
+  local over = missing_room(account, parts)
+  if tally.late + tally.long + over > 0 then
+    return { 'refused', tally.late, over, tally.long }
+  end
+  put_recorded(session, parts, args[4], args[6], tally, now)
+  save(cache)
+  return { 'recorded', describe(load_session(prefix, id)) }
+end
+
 -- open: makes a session, or resumes it.
 --   KEYS  prefix
 --   ARGV  session, organization, user, kind, owner, metadata, create (0/1), resume_seconds

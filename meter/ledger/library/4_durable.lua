@@ -219,6 +219,8 @@ end
 local function muster(keys, args)
   local roll, seconds, micros = keys[1] .. ':flushers', clock()
   local now_ms = seconds * 1000 + floor(micros / 1000)
+  -- Nobody's holds for so long: those are of a clock that was set back, and the living come again.
+  call('ZREMRANGEBYSCORE', roll, '(' .. now_ms + FARTHEST_SECONDS * 1000, '+inf')
   call('ZADD', roll, now_ms + tonumber(args[2]), args[1])
   call('ZREMRANGEBYSCORE', roll, '-inf', now_ms)
   return call('ZRANGE', roll, 0, -1)

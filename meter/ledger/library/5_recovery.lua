@@ -57,6 +57,32 @@ local function restore(keys, args)
   return 1
 end
 
+-- give_back: counts what a gateway had of a session that may have ended since, or had counted once,
+-- where that was lost. An ended session takes what was before its end, and stays ended.
+--   KEYS  prefix
+--   ARGV  future, late, longest, flush_after, session, ranges as in count
+--   gives what count gives of a live session; or {"absent"}
+local function give_back(keys, args)
+  local prefix, id, now = keys[1], args[5], now_seconds()
+  local session, cache = load_counting(prefix, id), new_cache()
+  if not session then return { 'absent' } end
+  local ended_at = tonumber(session.ended_at)
+  local future = tonumber(args[1])
+  if ended_at then future = min(future, ended_at - now) end
+  local reply = count_session(cache, session, args[6], { now = now, future = future,
+    late = tonumber(args[2]), longest = tonumber(args[3]), flush_after = tonumber(args[4]) })
+  save(cache)
+  if ended_at then
+    call('ZREM', prefix .. ':live', id)
+    if tonumber(reply[1]) and reply[1] > 0 then
+      call('PERSIST', session.key)
+      call('PERSIST', session.bits)
+      call('ZADD', prefix .. ':due', 'LT', now, id)
+    end
+  end
+  return reply
+end
+
 -- The sessions that come with a cold account's figures. One that was restored meanwhile, from an
 -- older snapshot, gets the seconds it lacks: the figures have them.
 local function put_live(prefix, args, at)

@@ -94,27 +94,44 @@ local function find(keys, args)
   return replies
 end
 
+local function figures_now(prefix, org)
+  local bounds = call('HGET', prefix .. ':c:' .. org, 'p')
+  if not bounds then return {} end
+  local periods = {}
+  for at, period in ipairs(load_periods(new_cache(), bounds)) do
+    periods[at] = { period.start, period.stop,
+      call('HGETALL', prefix .. ':u:' .. period.name .. ':' .. org) }
+  end
+  return { periods }
+end
+
+-- pending_each: as pending, of several organizations of a partition, whose sessions are gone through
+-- once for all of them. Writes nothing.
+--   KEYS  prefix
+--   ARGV  organizations, each once
+--   gives what pending gives of each
+local function pending_each(keys, args)
+  local prefix, replies, by_org = keys[1], {}, {}
+  for at, org in ipairs(args) do
+    replies[at] = figures_now(prefix, org)
+    by_org[org] = replies[at][1] and replies[at]
+  end
+  for _, id in ipairs(next(by_org) and call('ZRANGE', prefix .. ':due', 0, -1) or {}) do
+    local session = load_session(prefix, id)
+    local reply = session and by_org[session.org]
+    if reply and lowest_dirty(session) then
+      reply[#reply + 1] = { id, session.user, session.origin, dirty_minutes(session) }
+    end
+  end
+  return replies
+end
+
 -- pending: an organization's figures, and what of its sessions is counted and not durable, as of one
--- moment: what an audit compares with Postgres. Writes nothing.
+-- moment: what an audit compares with Postgres. Writes nothing. (Processes of older revisions call it.)
 --   KEYS  prefix
 --   ARGV  organization
 --   gives {a period: start, end, then its hash's fields and values; ...}, then a session with such
 --         minutes: {session, user, origin, minutes as in collect}; an empty array when it is cold
 local function pending(keys, args)
-  local prefix, org = keys[1], args[1]
-  local bounds = call('HGET', prefix .. ':c:' .. org, 'p')
-  if not bounds then return {} end
-  local periods, reply = {}, {}
-  for at, period in ipairs(load_periods(new_cache(), bounds)) do
-    periods[at] = { period.start, period.stop,
-      call('HGETALL', prefix .. ':u:' .. period.name .. ':' .. org) }
-  end
-  reply[1] = periods
-  for _, id in ipairs(call('ZRANGE', prefix .. ':due', 0, -1)) do
-    local session = load_session(prefix, id)
-    if session and session.org == org and lowest_dirty(session) then
-      reply[#reply + 1] = { id, session.user, session.origin, dirty_minutes(session) }
-    end
-  end
-  return reply
+  return pending_each(keys, { args[1] })[1]
 end
