@@ -10,9 +10,11 @@ import msgspec
 
 from meter.account_messages import Subscription, TrackedUsage, TypeSummary, UsageAnswer
 from meter.books import Claim, KeptAnswer, Offers, Reason, Refused, ReportKind, UsageDays
+from meter.ledger.auditing import AuditedLedger
 from meter.ledger.types import AccountLimits
 from meter.profile_messages import Chat, Credits, Lifetime, Milestone, Month, Overview, Response
 from persistence.admin import AdminBooks
+from persistence.comparing import Comparing
 from persistence.database import Database
 from persistence.errors import RowsRefused
 from persistence.statements import statement
@@ -116,6 +118,17 @@ class Books(AdminBooks):
         """Nobody else uses something of the account before the transaction's end."""
         await self.do("hold_usages", organization_id)
 
+    async def came_by_sql(self, organization_id: str) -> bool:
+        """Whether minutes of the account came by another way than through the ledger of late."""
+        found = await self._connection.fetchval(statement("came_by_sql"), [organization_id])
+        return found is not None
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """What the block writes is taken back where it raises, and the transaction goes on."""
+        async with self._connection.transaction():
+            yield
+
     async def use(self, organization_id: str, user_id: str, usages: bytes) -> TrackedUsage:
         """Use several types (a JSON object of amounts), all or none."""
         answer = await self._connection.fetchval(
@@ -185,11 +198,13 @@ class PostgresStore:
             max_connections=REPORTS_AT_ONCE,
             timeout_seconds=REPORT_TIMEOUT_SECONDS,
         )
+        self._comparing = Comparing(database_url, timeout_seconds)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._database.aclose()
         await self._reports.aclose()
+        await self._comparing.aclose()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Books]:
@@ -204,6 +219,10 @@ class PostgresStore:
         with _refusals():
             async with self._database.connection() as connection, connection.transaction():
                 yield Books(connection)
+
+    async def catch_up(self, ledger: AuditedLedger, organization_id: str) -> None:
+        """The ledger's figures of the account are what Postgres has, and what it counted itself."""
+        await self._comparing.catch_up(ledger, organization_id)
 
     async def report(
         self, kind: ReportKind, first: date, last: date, organization_id: str | None

@@ -29,6 +29,7 @@ from meter.admin_messages import (
     PowerUser,
 )
 from meter.books import Claim, KeptAnswer, Offers, ReportKind, UsageDays
+from meter.ledger.auditing import AuditedLedger
 from meter.ledger.types import AccountLimits
 from meter.profile_messages import (
     Chat,
@@ -96,6 +97,12 @@ class AccountBooks(Protocol):
     async def hold_usages(self, organization_id: str) -> None:
         """Nobody else uses something of the account before the transaction's end."""
 
+    async def came_by_sql(self, organization_id: str) -> bool:
+        """Whether minutes of the account came by another way than through the ledger of late."""
+
+    def attempt(self) -> AbstractAsyncContextManager[None]:
+        """What the block writes is taken back where it raises, and the transaction goes on."""
+
     async def use(self, organization_id: str, user_id: str, usages: Json) -> TrackedUsage: ...
 
     async def usage_summary(self, organization_id: str, user_id: str) -> list[TypeSummary]: ...
@@ -132,6 +139,9 @@ class AdminBooks(Protocol):
     ) -> list[Organization]: ...
 
     async def add_organization(self, columns: Json) -> None: ...
+
+    async def make_known(self, organization_id: str) -> None:
+        """Makes the organization, if something was used on it."""
 
     async def change_organization(self, organization_id: str, columns: Json) -> bool: ...
 
@@ -174,7 +184,13 @@ class AdminBooks(Protocol):
     async def change_subscription(self, subscription_id: int, columns: Json) -> bool: ...
 
     async def adjustments(
-        self, most: int, after: int | None, organization_id: str | None, user_id: str | None
+        self,
+        most: int,
+        after: int | None,
+        organization_id: str | None,
+        user_id: str | None,
+        first: date | None,
+        last: date | None,
     ) -> list[Adjustment]: ...
 
     async def adjust(
@@ -191,7 +207,12 @@ class AdminBooks(Protocol):
         """Whether somebody is a member of the organization, or has recorded on it."""
 
     async def power_users(
-        self, first: date, last: date, most: int, after: ByAmount | None
+        self,
+        first: date,
+        last: date,
+        most: int,
+        after: ByAmount | None,
+        organization_id: str | None,
     ) -> list[PowerUser]: ...
 
     async def dropped_off_users(
@@ -219,6 +240,10 @@ class Store(Protocol):
 
     def writing(self) -> AbstractAsyncContextManager[Books]:
         """In a transaction, committed at the end of the block unless that raises."""
+
+    async def catch_up(self, ledger: AuditedLedger, organization_id: str) -> None:
+        """The ledger's figures of the account are what Postgres has, and what it counted itself.
+        Also raises `LedgerUnavailable`."""
 
     def report(
         self, kind: ReportKind, first: date, last: date, organization_id: str | None

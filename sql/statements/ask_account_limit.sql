@@ -8,7 +8,7 @@ SELECT
     extract(epoch FROM standing.period_start)::bigint AS period_start,
     extract(epoch FROM standing.period_end)::bigint AS period_end,
     figures.most AS limit_seconds,
-    greatest(figures.used, 0) AS used_seconds,
+    figures.used AS used_seconds,
     -- (greatest() passes over nulls, and there is nothing left of no limit.)
     CASE WHEN figures.most IS NOT NULL THEN greatest(figures.most - figures.used, 0) END
         AS remaining_seconds,

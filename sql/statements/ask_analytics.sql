@@ -24,6 +24,14 @@ SELECT
     $2::date AS last_day,
     (SELECT coalesce(sum(seconds), 0)::bigint FROM accounts) AS seconds,
     ((SELECT coalesce(sum(seconds), 0)::bigint FROM accounts) + 59) / 60 AS minutes,
+    (
+        SELECT coalesce(sum(seconds), 0)::bigint
+        FROM usage_adjustments
+        WHERE
+            effective_at >= $1::date::timestamp AT TIME ZONE 'UTC'
+            AND effective_at < ($2::date + 1)::timestamp AT TIME ZONE 'UTC'
+            AND ($3::text IS NULL OR organization_id = $3)
+    ) AS adjusted_seconds,
     (SELECT count(*) FROM accounts) AS organizations,
     (SELECT count(DISTINCT user_id) FROM used) AS users,
     (

@@ -3,6 +3,19 @@
 SELECT
     month,
     seconds_used,
+    (
+        SELECT coalesce(sum(adjusted.seconds), 0)::bigint
+        FROM usage_adjustments AS adjusted
+        WHERE
+            adjusted.organization_id = $1
+            AND adjusted.user_id = $2
+            -- (No time zone is a day away from UTC.)
+            AND adjusted.effective_at >= (month - 1)::timestamp AT TIME ZONE 'UTC'
+            AND adjusted.effective_at < (month + interval '1 month 1 day') AT TIME ZONE 'UTC'
+            AND date_trunc(
+                'month', adjusted.effective_at AT TIME ZONE zone_at($1, adjusted.effective_at)
+            ) = month
+    ) AS adjusted_seconds,
     minutes_used,
     days_active,
     sessions,

@@ -63,10 +63,16 @@ JOIN parts ON parts.relation = relations.oid
 GROUP BY relkind, relname
 UNION ALL
 SELECT
-    format('FUNCTION %s(%s)', proname, pg_get_function_identity_arguments(oid)),
+    format('FUNCTION %s(%s)', named.name, pg_get_function_identity_arguments(oid)),
     replace(pg_get_functiondef(oid), current_schema() || '.', ''),
     2,
-    (proname || pg_get_function_identity_arguments(oid)) COLLATE "C"
+    (named.name || pg_get_function_identity_arguments(oid)) COLLATE "C"
 FROM pg_proc
-WHERE pronamespace = current_schema()::regnamespace AND prokind IN ('f', 'p')
+CROSS JOIN LATERAL (
+    SELECT
+        CASE WHEN pronamespace = current_schema()::regnamespace THEN '' ELSE 'meter.' END || proname
+) AS named (name)
+WHERE
+    pronamespace IN (current_schema()::regnamespace, to_regnamespace('meter'))
+    AND prokind IN ('f', 'p')
 ORDER BY kind, position

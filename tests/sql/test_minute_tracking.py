@@ -167,7 +167,7 @@ async def test_adjustments_are_in_used_and_remaining_at_once(db: asyncpg.Connect
     )
     await adjust(db, "acme", -7200)
     found = await check(db, "bob", "acme")
-    assert (found["used_seconds"], found["remaining_seconds"]) == (0, 7500)
+    assert (found["used_seconds"], found["remaining_seconds"]) == (-3900, 7500)
 
 
 seconds = st.integers(0, 20).map(lambda minutes: minutes * 60)
