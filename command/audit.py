@@ -23,7 +23,7 @@ DRIFT = 1
 @app.command()
 def audit(
     month: Annotated[
-        str | None, typer.Option(metavar="MONTH", help="Only a UTC month: 2026-10.")
+        str | None, typer.Option(metavar="MONTH", help="Only a UTC month, in Redis too: 2026-10.")
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Make what differs anew from the rows.")
@@ -33,8 +33,9 @@ def audit(
 ) -> None:
     """Compare every figure with the rows it is derived from, and print the drift in seconds.
 
-    Those are monthly, daily and period figures, sessions' totals and members' minutes in Postgres,
-    and the accounts' figures in Redis. Ends with 1 when some differ and weren't repaired.
+    Those are monthly, daily and period figures, sessions' totals, members' minutes and counts of
+    features in Postgres, and the accounts' figures in Redis. Ends with 1 when some differ and
+    weren't repaired.
 
     Seconds that Postgres refuses to store are told, too; they are set aside, and no drift.
     """
@@ -62,6 +63,7 @@ def _month(text: str) -> "Period":
 
 def _ask(data: Path | None, span: "Period", repair: bool) -> "Report":
     from meter.ledger.types import LedgerUnavailable, StorageUnavailable
+    from persistence.audit import RepairUnderWay
 
     try:
         return asyncio.run(_audit(database_url(data), redis_url(data), span, repair))
@@ -69,6 +71,19 @@ def _ask(data: Path | None, span: "Period", repair: bool) -> "Report":
         raise CommandError(f"the database doesn't answer: {error}") from error
     except LedgerUnavailable as error:
         raise CommandError(f"Redis doesn't answer: {error}") from error
+    except RepairUnderWay as error:
+        raise CommandError(
+            "Redis' figures weren't repaired: another process, such as a flusher, has been putting "
+            "them right all this time. Try again later"
+        ) from error
+
+
+def _say_waits(seconds: float) -> None:
+    typer.echo(
+        "another process is putting Redis' figures right; "
+        f"waiting for it, {seconds:.0f} s at the most",
+        err=True,
+    )
 
 
 async def _audit(database: str, redis: str, span: "Period", repair: bool) -> "Report":
@@ -81,7 +96,7 @@ async def _audit(database: str, redis: str, span: "Period", repair: bool) -> "Re
     # holds one connection, so that nobody else is at it, and reads over the other.
     rows = Database(database, name="minute-meter audit", max_connections=2, timeout_seconds=3600.0)
     try:
-        return await audit_all(rows, ledger, span, repair=repair)
+        return await audit_all(rows, ledger, span, repair=repair, waits=_say_waits)
     finally:
         await ledger.aclose()
         await rows.aclose()

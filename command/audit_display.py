@@ -10,6 +10,7 @@ from rich.text import Text
 
 from command.limits_display import harmless
 from persistence.audit import Report
+from persistence.drift import USES
 
 MOST_SHOWN = 50
 
@@ -17,10 +18,12 @@ MOST_SHOWN = 50
 def show_report(report: Report, *, as_json: bool) -> None:
     """Print it to stdout."""
     total = sum(abs(drift.seconds) for drift in report.drifts)
+    uses = sum(abs(drift.off) for drift in report.drifts if drift.figure == USES)
     if as_json:
         drifts = [{**asdict(drift), "seconds": drift.seconds} for drift in report.drifts]
         document = {
             "drift_seconds": total,
+            "drift_uses": uses,
             "drifts": drifts,
             "ledger_accounts": report.accounts,
             "set_aside_sessions": report.set_aside.sessions,
@@ -33,7 +36,8 @@ def show_report(report: Report, *, as_json: bool) -> None:
     if report.drifts:
         console.print(_table(report))
     style = "red" if report.drifts and not report.repaired else "green"
-    console.print(f"[{style}]drift: {total:,} s[/] in {len(report.drifts):,} figures")
+    of_uses = f" and {uses:,} uses" if uses else ""
+    console.print(f"[{style}]drift: {total:,} s{of_uses}[/] in {len(report.drifts):,} figures")
     console.print(f"[dim]{report.accounts:,} accounts in Redis compared[/]")
     aside = report.set_aside
     if aside.sessions:
@@ -57,6 +61,6 @@ def _table(report: Report) -> Table:
             drift.place,
             f"{drift.kept:,}",
             f"{drift.counted:,}",
-            f"{drift.seconds:+,}",
+            f"{drift.off:+,}",
         )
     return table

@@ -42,6 +42,7 @@ class Health:
         keys: RemoteKeys | None,
         is_draining: Callable[[], bool],
         behind_after_seconds: float,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._storage = storage
@@ -49,6 +50,9 @@ class Health:
         self._keys = keys
         self._is_draining = is_draining
         self._behind_after_seconds = behind_after_seconds
+        self._now = now
+        # What is set aside is due anew with each try: since when some was is known here alone.
+        self._aside_since: float | None = None
 
     def routes(self) -> list[BaseRoute]:
         """Where it is asked."""
@@ -78,14 +82,23 @@ class Health:
         ready = all(state == "ok" for state in checks.values())
         if backlog is not None:
             # Said, and no reason to send recorders away: theirs is counted, and waits in Redis.
-            behind = backlog["oldest_due_seconds"] > self._behind_after_seconds
-            checks["backlog"] = "behind" if behind else "ok"
+            checks["backlog"] = "behind" if self._is_behind(backlog) else "ok"
         body = {
             "status": "ready" if ready else "not_ready",
             "checks": checks,
             "backlog": backlog,
         }
         return JSONResponse(body, 200 if ready else 503)
+
+    def _is_behind(self, backlog: dict[str, int]) -> bool:
+        """Whether something has been due, or set aside at each look, for longer than it may."""
+        now = self._now()
+        if not backlog["set_aside"]:
+            self._aside_since = None
+        elif self._aside_since is None:
+            self._aside_since = now
+        aside_seconds = 0.0 if self._aside_since is None else now - self._aside_since
+        return max(backlog["oldest_due_seconds"], aside_seconds) > self._behind_after_seconds
 
     async def _backlog(self) -> dict[str, int] | None:
         try:

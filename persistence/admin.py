@@ -31,6 +31,10 @@ class AdminBooks(Rows):
         """A new organization."""
         await self.do("insert_organization", columns.decode())
 
+    async def make_known(self, organization_id: str) -> None:
+        """Make the organization, if something was used on it."""
+        await self.do("make_known_organization", organization_id)
+
     async def change_organization(self, organization_id: str, columns: bytes) -> bool:
         """Set the columns that are given; whether it is there."""
         return await self.has("update_organization", organization_id, columns.decode())
@@ -76,6 +80,7 @@ class AdminBooks(Rows):
         """Set the columns that are given; whether it is there. A new default takes the place of
         the one before."""
         if is_default:
+            await self.do("lock_plans")
             await self.do("clear_default_plan", plan_id)
         return await self.has("update_plan", plan_id, columns.decode())
 
@@ -111,10 +116,18 @@ class AdminBooks(Rows):
         return await self.has("update_subscription", subscription_id, columns.decode())
 
     async def adjustments(
-        self, most: int, after: int | None, organization_id: str | None, user_id: str | None
+        self,
+        most: int,
+        after: int | None,
+        organization_id: str | None,
+        user_id: str | None,
+        first: date | None,
+        last: date | None,
     ) -> list[Adjustment]:
-        """Adjustments, the last one first."""
-        return await self.all(Adjustment, "list_adjustments", most, after, organization_id, user_id)
+        """Adjustments, the last one first; those with a moment from one day to another, of UTC."""
+        return await self.all(
+            Adjustment, "list_adjustments", most, after, organization_id, user_id, first, last
+        )
 
     async def adjust(
         self,
@@ -142,11 +155,18 @@ class AdminBooks(Rows):
         return await self.has("has_user", organization_id, user_id)
 
     async def power_users(
-        self, first: date, last: date, most: int, after: tuple[int, str] | None
+        self,
+        first: date,
+        last: date,
+        most: int,
+        after: tuple[int, str] | None,
+        organization_id: str | None,
     ) -> list[PowerUser]:
         """Who recorded from one day to another, those who did most first."""
         place = after or (None, None)
-        return await self.all(PowerUser, "list_power_users", most, *place, first, last)
+        return await self.all(
+            PowerUser, "list_power_users", most, *place, first, last, organization_id
+        )
 
     async def dropped_off_users(
         self, idle_days: int, within_days: int, most: int, after: tuple[int, str] | None

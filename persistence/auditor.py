@@ -13,9 +13,9 @@ from contextlib import suppress
 
 from meter.ledger.auditing import AuditedLedger, LedgerAudit
 from meter.ledger.types import LedgerUnavailable, StorageUnavailable
-from persistence.audit import repair_ledger
 from persistence.database import Database
 from persistence.errors import RowsRefused
+from persistence.ledger_audit import Comparison, repair_ledger
 from persistence.metrics import FlusherMetrics
 from persistence.retelling import Retelling
 from persistence.statements import statement
@@ -31,6 +31,8 @@ ROUND_SECONDS = 60.0
 PURGE_SECONDS = 3600.0
 ACCOUNTS_A_TURN = 200
 
+NOTHING = Comparison(0, ())
+
 
 class Auditor:
     """Goes round the accounts that the ledger knows, and looks at once at those it is asked to."""
@@ -41,6 +43,9 @@ class Auditor:
         self._metrics = metrics
         self._retelling = Retelling(database)
         self._asked: set[str] = set()
+        # Those to be compared before the present incarnation counts as compared.
+        self._owed: set[str] = set()
+        self._owed_to = ""
         self._waiting: list[str] = []
         self._incarnation = ""
         self._to_compare = ""
@@ -86,29 +91,34 @@ class Auditor:
         lost = self._incarnation not in ("", present)
         compared = await self._ledger.compared()
         lost = lost or compared not in (None, present)
-        if lost:
-            self.ask(await self._ledger.organizations())
+        if lost and self._owed_to != present:
+            self._owed = set(await self._ledger.organizations())
+            self._owed_to = present
+            self.ask(self._owed)
             now = asyncio.get_running_loop().time()
             self._again_at = [now + seconds for seconds in AGAIN_SECONDS]
-        if compared != present:
-            self._to_compare = present
+        self._to_compare = "" if compared == present else present
         self._incarnation = present
         return lost
 
     async def look_at_asked(self) -> int:
-        """Compare those that were asked for; by how many seconds they were off.
+        """Compare those that were asked for; by how many seconds they were off. While another
+        flusher is at it they are still to be looked at, and so are those that were in motion.
 
-        Raises `LedgerUnavailable` and `StorageUnavailable`; then they are still to be looked at."""
+        Raises `LedgerUnavailable` and `StorageUnavailable`; then they are, too."""
         asked, self._asked = self._asked, set()
+        left = asked
         try:
-            off = await self._look_at(sorted(asked), logging.INFO) if asked else 0
-        except BaseException:
-            self._asked |= asked
-            raise
-        if self._to_compare:
+            found = await self._look_at(sorted(asked), logging.INFO) if asked else NOTHING
+            if found is not None:
+                left = asked & found.unsettled
+        finally:
+            self._asked |= left
+            self._owed -= asked - left
+        if self._to_compare and not self._owed:
             await self._ledger.note_compared(self._to_compare)
             self._to_compare = ""
-        return off
+        return _off(found)
 
     async def look(self) -> int:
         """Compare the next accounts of all; by how many seconds they were off.
@@ -116,12 +126,22 @@ class Auditor:
         Raises `LedgerUnavailable` and `StorageUnavailable`."""
         if not self._waiting:
             self._waiting = await self._ledger.organizations()
-        now, self._waiting = self._waiting[:ACCOUNTS_A_TURN], self._waiting[ACCOUNTS_A_TURN:]
-        return await self._look_at(now, logging.WARNING)
+        found = await self._look_at(self._waiting[:ACCOUNTS_A_TURN], logging.WARNING)
+        if found is not None:
+            del self._waiting[:ACCOUNTS_A_TURN]
+        return _off(found)
 
-    async def _look_at(self, organizations: list[str], level: int) -> int:
-        drifts = await repair_ledger(self._database, self._ledger, organizations, by_rows=False)
-        for drift in drifts:
+    async def _look_at(self, organizations: list[str], level: int) -> Comparison | None:
+        """Compare these, and put right what is off; None while another flusher is at it."""
+        found = await repair_ledger(self._database, self._ledger, organizations, by_rows=False)
+        if found is None or not found.drifts:
+            return found
+        by_sql = await self._came_by_sql({drift.organization_id for drift in found.drifts})
+        for drift in found.drifts:
+            if drift.organization_id in by_sql and drift.seconds < 0:
+                text = "the ledger has minutes of %r that came by SQL (%+d s of %d)"
+                logger.info(text, drift.organization_id, -drift.seconds, drift.counted)
+                continue
             logger.log(
                 level,
                 "the ledger's figure of %r was off by %+d s, and is put right: Postgres has %d",
@@ -129,10 +149,19 @@ class Auditor:
                 drift.seconds,
                 drift.counted,
             )
-        off = sum(abs(drift.seconds) for drift in drifts)
-        self._metrics.drift.inc(off)
-        return off
+            self._metrics.drift.inc(abs(drift.seconds))
+        return found
+
+    async def _came_by_sql(self, organizations: set[str]) -> set[str]:
+        """Those that the ledger is to be behind with: it is no fault, and no drift."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(statement("came_by_sql"), sorted(organizations))
+        return {row["organization_id"] for row in rows}
 
     async def _purge(self) -> None:
         async with self._database.connection() as connection:
             await connection.execute(statement("purge_usage_calls"))
+
+
+def _off(found: Comparison | None) -> int:
+    return sum(abs(drift.seconds) for drift in found.drifts) if found else 0

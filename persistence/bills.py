@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from meter.billing import BillingRule, Increment, Rounding, Session
 from meter.cycles import Cycles
 from meter.periods import Period
-from persistence.adjusted import load_adjusted
 from persistence.database import Connection, Database
 from persistence.periods import load_cycles
 from persistence.statements import statement
@@ -14,10 +13,24 @@ from persistence.terms import terms_of
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A line of a bill: seconds that `author` added by hand (or gave back, below zero), and why. It
+    is of the period that holds `effective_at`; no user: the organization's figure alone."""
+
+    user_id: str | None
+    seconds: int
+    effective_at: datetime
+    reason: str
+    author: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Bill:
     """A period of an account. All figures are in seconds but `sessions` and `reported_minutes`.
 
-    `recorded` is what its sessions counted, `adjusted` what was added or given back by hand.
+    `recorded` is what its sessions counted, `adjusted` the sum of `adjustments`, which are in the
+    order of their moments.
     `billed` is both, rounded by `rule`, 0 at least. `overage` are the exact ones of both that are
     past `limit` (None: unlimited), where the plan bills that.
     """
@@ -29,12 +42,17 @@ class Bill:
     rule: BillingRule
     sessions: int
     recorded: int
-    adjusted: int
+    adjustments: tuple[Adjustment, ...]
     billed: int
     limit: int | None
     overage: int
     # Overage minutes that Stripe was told; None: it isn't told of this period.
     reported_minutes: int | None = None
+
+    @property
+    def adjusted(self) -> int:
+        """What was added or given back by hand, in all."""
+        return sum(each.seconds for each in self.adjustments)
 
 
 async def load_bill(database_url: str, organization_id: str, at_second: int) -> Bill:
@@ -68,10 +86,8 @@ async def _bill(connection: Connection, organization_id: str, at_second: int) ->
             datetime.fromtimestamp(period.end, UTC),
         )
     ]
-    adjusted = await load_adjusted(connection, {organization_id: [period]})
-    adjusted_seconds = sum(
-        each.seconds for each in adjusted.get(organization_id, ()) if each.user_id is None
-    )
+    adjustments = await _adjustments(connection, organization_id, period)
+    adjusted = sum(each.seconds for each in adjustments)
     rule = BillingRule()
     if row["plan_id"] is not None:
         rule = BillingRule(
@@ -84,7 +100,7 @@ async def _bill(connection: Connection, organization_id: str, at_second: int) ->
         organization_id,
         datetime.fromtimestamp(period.start, UTC),
     )
-    past = recorded + adjusted_seconds - limit if limit is not None else 0
+    past = recorded + adjusted - limit if limit is not None else 0
     return Bill(
         organization_id=organization_id,
         period=period,
@@ -93,9 +109,21 @@ async def _bill(connection: Connection, organization_id: str, at_second: int) ->
         rule=rule,
         sessions=len(sessions),
         recorded=recorded,
-        adjusted=adjusted_seconds,
-        billed=rule.billed_seconds(sessions, adjusted_seconds),
+        adjustments=adjustments,
+        billed=rule.billed_seconds(sessions, adjusted),
         limit=limit,
         overage=max(past, 0) if terms.bills_past_limit else 0,
         reported_minutes=reported,
     )
+
+
+async def _adjustments(
+    connection: Connection, organization_id: str, period: Period
+) -> tuple[Adjustment, ...]:
+    rows = await connection.fetch(
+        statement("load_period_adjustments"),
+        organization_id,
+        datetime.fromtimestamp(period.start, UTC),
+        datetime.fromtimestamp(period.end, UTC),
+    )
+    return tuple(Adjustment(**row) for row in rows)

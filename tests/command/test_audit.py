@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from typer.testing import CliRunner
 
 from command.embedded import EmbeddedPostgres
 from command.errors import CommandError
 from command.group import app
+from command.main import main
 from meter.codes import EndReason
 from meter.ledger.auditing import LedgerAudit
 from meter.ledger.driver import Ledger
@@ -20,6 +22,7 @@ from meter.ledger.types import CountItem, OpenRequest, Rules, SessionKey
 from meter.periods import month_of
 from persistence.database import Database
 from persistence.flusher import Flusher
+from persistence.statements import statement
 from persistence.storage import PostgresStorage
 from persistence.writer import Writer
 from tests.ledger.servers import Valkey
@@ -81,6 +84,20 @@ def test_drift_is_shown_and_ends_with_1_until_it_is_repaired(url: str) -> None:
     assert drifts(audit("--json")[1]) == []
 
 
+def test_counts_of_features_are_shown_in_uses(url: str) -> None:
+    event = (
+        "INSERT INTO feature_events (organization_id, user_id, usage_type, amount)"
+        " VALUES ('audited', 'ann', 'interviews_per_day', 2)"
+    )
+    asyncio.run(run_sql(url, event, "UPDATE feature_usage SET amount = 5"))
+    code, shown = audit()
+    assert (code, "drift: 0 s and 3 uses" in shown, "+3" in shown) == (1, True, True)
+    report = json.loads(audit("--json")[1])
+    assert (report["drift_seconds"], report["drift_uses"]) == (0, 3)
+    assert audit("--repair")[0] == 0
+    assert json.loads(audit("--json")[1])["drift_uses"] == 0
+
+
 def test_the_ledgers_figures_are_repaired_as_well(url: str) -> None:
     asyncio.run(_count_wrongly(url))
     assert drifts(audit("--json")[1]) == [("audited", -60), ("audited", -60)]
@@ -135,3 +152,34 @@ async def _count_wrongly(url: str) -> None:
 def test_a_month_that_is_none_is_said(url: str, month: str) -> None:
     with pytest.raises(CommandError, match="is no month, such as 2026-10"):
         audit("--month", month)
+
+
+def test_a_month_leaves_out_the_ledgers_figures_of_others(url: str) -> None:
+    asyncio.run(_count_wrongly(url))
+    code, shown = audit("--month", "2001-01", "--json")
+    assert (code, drifts(shown), json.loads(shown)["ledger_accounts"]) == (0, [], 0)
+
+
+def test_a_repair_that_another_one_keeps_waiting_ends_with_1_and_says_why(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("persistence.audit.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("sys.argv", ["meter", "audit", "--repair"])
+    asyncio.run(_count_wrongly(url))
+
+    async def repair_beside_another() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            async with connection.transaction():
+                await connection.fetchval(statement("claim_ledger_repair"))
+                await asyncio.to_thread(main)
+        finally:
+            await connection.close()
+
+    with pytest.raises(SystemExit) as ended:
+        asyncio.run(repair_beside_another())
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "waiting for it" in said
+    assert "Redis' figures weren't repaired" in said
+    assert drifts(audit("--json")[1]) == [("audited", -60), ("audited", -60)]

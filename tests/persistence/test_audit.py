@@ -14,18 +14,18 @@ from meter.ledger.auditing import LedgerAudit
 from meter.ledger.driver import Ledger
 from meter.ledger.types import CountItem, LookItem, OpenRequest, Rules, SessionKey, Standing
 from meter.periods import Period, month_of
-from persistence import audit as auditing
+from persistence import ledger_audit
 from persistence.audit import (
     EVER,
     SetAside,
     audit_all,
-    audit_ledger,
     audit_rows,
     repair_rows,
 )
 from persistence.auditor import Auditor
 from persistence.database import Database
 from persistence.flusher import Flusher
+from persistence.ledger_audit import audit_ledger
 from persistence.metrics import FlusherMetrics
 from persistence.storage import PostgresStorage
 from persistence.teller import LimitsTeller
@@ -49,7 +49,7 @@ MONTH = month_of(NOW)
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "LOOK_APART_SECONDS", 0.01)
+    monkeypatch.setattr(ledger_audit, "LOOK_APART_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -162,12 +162,12 @@ async def test_the_ledgers_figures_are_the_rows_and_what_is_not_in_them_yet(
     keys = [await record(ledger, storage, 70, user) for user in ("user_1", "user_2")]
     audited = LedgerAudit(ledger)
     assert await audited.organizations() == ["org_1"]
-    assert await audit_ledger(database, audited, ["org_1"]) == []
+    assert (await audit_ledger(database, audited, ["org_1"])).drifts == ()
     flusher = Flusher(ledger, Writer(database))
     await ledger.close(keys[0], EndReason.STOPPED)
     await flusher.flush()
     for by_rows in (True, False):
-        assert await audit_ledger(database, audited, ["org_1"], by_rows=by_rows) == []
+        assert (await audit_ledger(database, audited, ["org_1"], by_rows=by_rows)).drifts == ()
 
 
 async def test_a_ledgers_figure_that_is_off_is_found_and_put_right(
@@ -254,7 +254,7 @@ async def test_several_who_repair_at_once_move_a_figure_once(
     for auditor in auditors:
         auditor.ask(["org_1"])
     await asyncio.gather(*(auditor.look_at_asked() for auditor in auditors))
-    assert await audit_ledger(database, audited, ["org_1"]) == []
+    assert (await audit_ledger(database, audited, ["org_1"])).drifts == ()
 
 
 async def test_minutes_that_come_by_sql_are_soon_in_the_ledgers_figures(

@@ -111,6 +111,14 @@ async def test_adjustments_are_part_of_the_sum_and_never_make_it_negative(
     await connection.execute(adjust, None, -500, month_start(2001, 1))  # of another period
     found = await bill(database_url)
     assert (found.recorded, found.adjusted, found.billed) == (70, -11, 60)
+    (line,) = found.adjustments
+    assert (line.user_id, line.seconds, line.reason, line.author) == (
+        "user_1",
+        -11,
+        "an outage",
+        "olga",
+    )
+    assert line.effective_at.timestamp() == NOW
     await connection.execute(adjust, None, -500, NOW)
     assert (await bill(database_url)).billed == 0
 
