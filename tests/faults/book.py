@@ -13,6 +13,11 @@ REFUSALS = frozenset(
     {ErrorCode.SECOND_TOO_LATE, ErrorCode.SECOND_IN_FUTURE, ErrorCode.LIMIT_REACHED}
 )
 
+# Within this, a gateway has been sent all that another one had before.
+SENT_AGAIN_SECONDS = 5.0
+# The server takes a second that is up to 2 ahead; one more may be lost in rounding.
+SURELY_TAKEN_SECONDS = 2.0
+
 
 @dataclass
 class Book:
@@ -21,12 +26,16 @@ class Book:
     `recorded`: seconds in which it recorded, by the session's origin. `refused`: those of them that
     the server refused for good, by the code that it gave. `sent`: those that went out, or may have.
     `counted` and `durable`: those that an ack called so, once at least;
-    what a limit refused is among them. `durable_seconds`: the most that the session had, as an ack
-    said that called all of it durable. `doubtful`: those not
+    what a limit refused is among them. `confirmed`: when an ack first said that the session had as
+    many seconds as were sent by then: none of those was refused. `durable_seconds`: the most that
+    the session had, as an ack said that called all of it durable. `doubtful`: those not
     counted that were held at the end, where some had been refused for being too early, and those
-    that the server's clock had numbered far ahead, if it refused some once set back. `abandoned`:
-    the recorder vanished, at `vanished_at`, and what it still held went with it. `superseded`: it
-    was told that another connection speaks for the session.
+    that the server's clock had numbered far ahead, if it refused some once set back; `ahead`: by
+    how many seconds each of these was ahead of the server's clock, in truth, when it was sent last.
+    `begun_anew`: from when it was last answered to when it was told of another beginning.
+    `abandoned`: the recorder vanished, at `vanished_at`, and what it still held went with it; it
+    was last answered at `heard_at`, by the `gateway` that has that port. `asked`: its driver asked
+    for the end; `operator`: an operator did.
     """
 
     session_id: UUID
@@ -36,19 +45,24 @@ class Book:
     refused: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     sent: set[int] = field(default_factory=set)
     counted: set[int] = field(default_factory=set)
+    confirmed: dict[int, float] = field(default_factory=dict)
     durable: set[int] = field(default_factory=set)
     durable_seconds: int = 0
     doubtful: set[int] = field(default_factory=set)
+    ahead: dict[int, float] = field(default_factory=dict)
     abandoned: bool = False
-    superseded: bool = False
+    asked: bool = False
+    operator: bool = False
     connections: int = 0
-    new_origins: int = 0
+    begun_anew: list[tuple[float, float]] = field(default_factory=list)
     refusals: int = 0
     started_at: float | None = None
     stop_told_at: float | None = None
     stop_reason: str = ""
     ended_at: float | None = None
     vanished_at: float | None = None
+    heard_at: float | None = None
+    gateway: int | None = None
     end: End | None = None
 
     def refuse(self, code: str, seconds: Iterable[int]) -> None:
@@ -56,6 +70,23 @@ class Book:
         and no other code excuses it from counting."""
         if code in REFUSALS:
             self.refused[code].update((set(seconds) & self.recorded) - self.durable)
+
+    @property
+    def new_origins(self) -> int:
+        """How often it began anew."""
+        return len(self.begun_anew)
+
+    @property
+    def holder(self) -> int | None:
+        """The gateway that has what was counted of a recorder that vanished. It had just come to
+        it: any of them, as another may have some of it yet."""
+        just_came = (self.vanished_at or 0.0) - (self.started_at or 0.0) < SENT_AGAIN_SECONDS
+        return None if just_came else self.gateway
+
+    @property
+    def unsure(self) -> set[int]:
+        """Those doubtful that the server may have refused, as they were ahead of its clock."""
+        return {s for s in self.doubtful if self.ahead.get(s, 0.0) >= SURELY_TAKEN_SECONDS}
 
     @property
     def claimed(self) -> set[int]:
@@ -67,9 +98,7 @@ class Book:
         """What has to be billed, as far as limits allow."""
         if self.abandoned:  # its gateway gives back what was counted
             return self.durable | (self.counted & self.claimed)
-        if self.superseded:
-            return self.durable
-        return (self.claimed - self.doubtful) | self.durable
+        return (self.claimed - self.unsure) | self.durable
 
     @property
     def limited(self) -> bool:

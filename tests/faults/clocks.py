@@ -65,11 +65,14 @@ async def _set_clients(
 async def _set_clock(stage: Stage, by_seconds: int, seconds: float) -> None:
     # A session that begins in the future has no second that may be counted until then.
     stage.may_start.clear()
+    # From before it is set until what was sent meanwhile has been heard.
+    stage.crowd.server.behind_seconds = max(-by_seconds, 0)
     try:
         await load(stage, with_clock(LIBRARY, by_seconds))
         await asyncio.sleep(seconds)
     finally:
         await load(stage, LIBRARY.text)
+        stage.crowd.server.behind_seconds = 0
         stage.may_start.set()
 
 

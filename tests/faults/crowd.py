@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from tests.faults.book import Book
 from tests.faults.habits import Steady
 from tests.faults.house import House
-from tests.faults.recorder import Clock, Habit, SimulatedRecorder
+from tests.faults.recorder import Clock, Habit, ServerClock, SimulatedRecorder
 
 
 class Crowd:
@@ -21,6 +21,7 @@ class Crowd:
         self.books: list[Book] = []
         self.running: dict[SimulatedRecorder, asyncio.Task[None]] = {}
         self.failures: list[str] = []
+        self.server = ServerClock()
 
     def start(
         self,
@@ -36,7 +37,14 @@ class Crowd:
         token = self.house.token(organization_id, user_id)
         seed = self.seed * 1_000_003 + len(self.books)
         recorder = SimulatedRecorder(
-            book, self.house.record_url, token, habit or Steady(seed), seed=seed, clock=clock
+            book,
+            self.house.record_url,
+            token,
+            habit or Steady(seed),
+            seed=seed,
+            clock=clock,
+            server=self.server,
+            served=self.house.front.served,
         )
         self.books.append(book)
         task = asyncio.create_task(recorder.run())

@@ -30,9 +30,9 @@ class Fault:
     beside: bool = False
 
     @property
-    def loses(self) -> frozenset[str]:
-        """Which of Valkey and the gateways lose what they hold by it."""
-        return _LOSES.get(self.act, frozenset())
+    def silences(self) -> bool:
+        """Whether no session that is silent ends meanwhile."""
+        return self.act in _SILENCE
 
 
 def _fault(
@@ -53,22 +53,20 @@ def _fault(
 # second is safe as long as one of its neighbouring holders is.
 ALL_HOLDERS = "valkey postgres gateways flushers"
 
-_VALKEY, _GATEWAYS = frozenset({"valkey"}), frozenset({"gateways"})
-_LOSES: dict[Act, frozenset[str]] = {
-    processes.kill_gateway: _GATEWAYS,
-    processes.kill_gateways: _GATEWAYS,
-    processes.kill_unanswered: _GATEWAYS,
-    processes.kill_all: _GATEWAYS,
-    # A gateway that is told to stop waits for Postgres, but not for long.
-    processes.roll: _GATEWAYS,
-    processes.renew: _GATEWAYS,
-    clocks.apart: _GATEWAYS,
-    stores.kill_valkey: _VALKEY,  # the last second isn't in its file
-    stores.empty_valkey: _VALKEY,
-    stores.empty_without_postgres: _VALKEY,
-    stores.fail_over_valkey: _VALKEY,
-    stores.empty_and_kill: _VALKEY | _GATEWAYS,
-}
+# Nothing ends a session that is silent: Valkey doesn't work, or all flushers don't, or the clock by
+# which it is silent is set.
+_SILENCE = frozenset(
+    {
+        stores.kill_valkey,
+        stores.stall_valkey,
+        stores.fill_valkey,
+        stores.flush_functions,
+        processes.kill_all,
+        clocks.ahead,
+        clocks.behind,
+        clocks.steps,
+    }
+)
 
 FAULTS = (
     # 1. Processes

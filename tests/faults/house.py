@@ -59,6 +59,8 @@ class House:
         self._seed = seed
         self._token_seconds = token_seconds
         self.valkeys = 1
+        # From when to when Valkey lost what it had, in monotonic seconds.
+        self.valkey_lost: list[tuple[float, float]] = []
         self._turn = 0
 
     # What is where --------------------------------------------------------------------------------

@@ -1,14 +1,15 @@
 """Compares what the recorders wrote down with what was billed, second by second. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from meter.seconds import ranges_of
 from tests.faults.alerts import Noted, judge_alerts
 from tests.faults.book import Book
-from tests.faults.losses import Losses
+from tests.faults.ends import judge_end
+from tests.faults.losses import COUNTED_SECONDS, Losses
 
 Account = tuple[str, str]  # organization, user
 
@@ -37,6 +38,10 @@ class Caps:
 
     organizations: Mapping[str, int] = field(default_factory=dict)
     members: Mapping[Account, int] = field(default_factory=dict)
+
+    def hold_for(self, organization_id: str, user_id: str) -> bool:
+        """Whether any limits this member's sessions."""
+        return organization_id in self.organizations or (organization_id, user_id) in self.members
 
 
 @dataclass
@@ -68,9 +73,10 @@ def judge(
     totals = _Totals(books, bill, losses)
     for book in books:
         _judge_session(book, bill.billed.get(book.session_id, set()), totals, caps, verdict)
+        has_limit = caps.hold_for(book.organization_id, book.user_id)
+        verdict.findings += judge_end(book, has_limit=has_limit, losses=losses)
+        verdict.findings += _judge_beginnings(book, losses)
     _judge_strangers(books, bill, verdict)
-    if verdict.refused["second_too_late"] and not losses.valkey:
-        verdict.findings.append("seconds were called too late, and Valkey has lost none")
     _judge_limits(totals, caps, verdict)
     _judge_ledger(totals, bill, verdict)
     if bill.alerts is not None:
@@ -104,7 +110,13 @@ class _Totals:
 
     def excused(self, book: Book) -> bool:
         """Whether a recorder vanished, and both holders of what it had sent lost that, too."""
-        return book.abandoned and self._losses.excuse(book.vanished_at)
+        return book.abandoned and self._losses.excuse(book.vanished_at, book.heard_at, book.holder)
+
+    def given_back(self, second: int, book: Book) -> bool:
+        """Whether a limit may have refused a second that was counted: Valkey lost it before it was
+        durable, and others used up the limit before it came back."""
+        counted_at = book.confirmed.get(second)
+        return counted_at is None or self._losses.valkey_lost_counted(counted_at)
 
     def used(self, organization_id: str, user_id: str | None) -> tuple[int, int]:
         """Seconds billed to an organization or a member; and those that may once have counted."""
@@ -138,13 +150,14 @@ def _judge_session(
         missing &= book.durable
     if missing and totals.full(book, caps):
         over = _over_limit(book, missing, len(billed))
+        over = {second for second in over if totals.given_back(second, book)}
         verdict.refused["limit_reached"] += len(over)
         missing -= over
     if missing:
         verdict.lost += len(missing)
         verdict.findings.append(f"lost: {_where(book, missing)}")
-    verdict.refused["second_in_future"] += len(book.doubtful - billed)
-    if book.abandoned or book.superseded:
+    verdict.refused["second_in_future"] += len(book.unsure - billed)
+    if book.abandoned:
         kept = book.durable if totals.excused(book) else book.owed
         verdict.refused["never_confirmed"] += len(book.claimed - kept - billed)
     if extra:
@@ -163,6 +176,17 @@ def _over_limit(book: Book, missing: set[int], billed: int) -> set[int]:
     if book.limited or told_seconds == billed:
         return missing
     return {second for second in missing if second > max(book.recorded) - UNANSWERED_SECONDS}
+
+
+def _judge_beginnings(book: Book, losses: Losses) -> Iterator[str]:
+    """A session begins anew, and seconds before that are too late, only where Valkey lost it since
+    its recorder was last answered."""
+    for heard_at, told_at in book.begun_anew:
+        if not losses.valkey_lost(heard_at - COUNTED_SECONDS, told_at):
+            yield f"session {book.session_id} began anew, and Valkey had not lost it"
+    late = book.refused.get("second_too_late")
+    if late and not book.begun_anew:
+        yield f"called too late, and it never began anew: {_where(book, late)}"
 
 
 def _judge_strangers(books: Iterable[Book], bill: Bill, verdict: Verdict) -> None:
@@ -215,10 +239,16 @@ def _where(book: Book, seconds: set[int]) -> str:
     mask = sum(1 << (second - first) for second in seconds)
     ranges = [f"{start}-{end}" for start, end in ranges_of(mask, first)]
     shown = ", ".join(ranges[:5]) + (", …" if len(ranges) > 5 else "")
-    end = f"{book.end.reason} ({book.end.code})" if book.end else "abandoned"
+    end = (
+        f"{book.end.reason} ({book.end.code}) with {book.end.session_seconds} s"
+        if book.end
+        else "abandoned"
+    )
     return (
         f"{len(seconds)} s of session {book.session_id} of {book.organization_id}/{book.user_id} "
         f"({end}; {book.connections} connections, {book.new_origins} new beginnings, "
-        f"{book.refusals} refusals; recorded {len(book.recorded)} s from {min(book.recorded)} to "
-        f"{max(book.recorded)}): {shown}"
+        f"{book.refusals} refusals; sent {len(seconds & book.sent)}, counted "
+        f"{len(seconds & book.counted)}, durable {len(seconds & book.durable)}, held in doubt "
+        f"{len(seconds & book.doubtful)}; recorded {len(book.recorded)} s from "
+        f"{min(book.recorded)} to {max(book.recorded)}): {shown}"
     )

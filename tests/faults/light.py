@@ -53,7 +53,7 @@ class LightRecorder:
     def finish(self) -> None:
         """Report the rest, and end the session."""
         if not self._finishing:
-            self._finishing = True
+            self._finishing = self.book.asked = True
             now = time.monotonic()
             self._report(now, at_least=1)
             self.core.stop(now)
@@ -137,7 +137,8 @@ class LightRecorder:
         for event in self.core.events():
             match event:
                 case Started(origin=origin):
-                    self.book.new_origins += self.book.connections > 0 and origin != self._origin
+                    if self.book.connections > 0 and origin != self._origin:
+                        self.book.begun_anew.append((self.book.started_at or 0.0, time.monotonic()))
                     self.book.connections += 1
                     self.book.started_at = time.monotonic()
                     self._origin = origin

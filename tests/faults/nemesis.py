@@ -62,7 +62,7 @@ def _planned(
 @dataclass
 class Nemesis:
     """Carries a plan out on a stage. `done` counts by name; `log` says what was when; `failures`
-    are of the nemesis' own; `losses` are when which holder lost what it had."""
+    are of the nemesis' own; `losses` are when faults kept which part from working."""
 
     stage: Stage
     plan: Iterator[Planned]
@@ -115,7 +115,12 @@ class Nemesis:
         else:
             self.done[f"{name} ({missed})" if missed else name] += 1
         finally:
-            self.losses.note(planned.fault.loses, began, time.monotonic())
+            self.losses.note(
+                planned.fault.needs,
+                began,
+                time.monotonic(),
+                silences=planned.fault.silences,
+            )
             self._say(f"{name}: over")
             self.active.remove(name)
             self._busy -= planned.fault.needs

@@ -56,6 +56,8 @@ class Program:
     ) -> None:
         self.label = label
         self.oddities: dict[str, str] = {}
+        # When it was told to go, and was gone, in monotonic seconds: what it held went with it.
+        self.gone: list[tuple[float, float]] = []
         self.metrics_port = metrics_port
         self._name = name
         self._directory = directory
@@ -95,13 +97,17 @@ class Program:
     def kill(self) -> None:
         """SIGKILL."""
         if self._process is not None:
+            began = time.monotonic()
             self._process.kill()
             self._process.close()
+            self.gone.append((began, time.monotonic()))
 
     def stop(self) -> None:
         """SIGTERM, and wait for its end."""
         if self._process is not None:
+            began = time.monotonic()
             self._process.stop()
+            self.gone.append((began, time.monotonic()))
 
     def size(self) -> Size | None:
         """None while it does not run, or doesn't say."""

@@ -161,6 +161,7 @@ class Proxy:
         self.delay_seconds = 0.0
         self.refusing = False
         self.port = 0
+        self.served: dict[int, int] = {}  # by a client's port, that of the server it got
         self._upstreams = upstreams
         self._server: asyncio.Server | None = None
         self._dialling: set[asyncio.Task[None]] = set()
@@ -240,6 +241,8 @@ class Proxy:
                 await loop.create_connection(lambda: self._joined(link), LOOPBACK, port)
             except OSError:
                 continue
+            if (client := end.transport.get_extra_info("peername")) is not None:
+                self.served[client[1]] = port
             return
         end.transport.abort()
 

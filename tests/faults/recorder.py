@@ -4,7 +4,7 @@ may be wrong, and with a book in which it writes down what it recorded."""
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +12,7 @@ from typing import Protocol
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from meter.codes import CloseCode, ErrorCode
+from meter.codes import ErrorCode
 from meter.messages import Started, StopNotice
 from meter.seconds import Range
 from minute_meter.connection import connect
@@ -64,6 +64,17 @@ class Clock:
         return seconds / self.rate
 
 
+@dataclass
+class ServerClock:
+    """By how much the server's clock is behind the machine's, all in all: faults set it back."""
+
+    behind_seconds: float = 0.0
+
+    def second(self) -> int:
+        """Its present second."""
+        return int(time.time() - self.behind_seconds)
+
+
 class SimulatedRecorder:
     """One session, over any number of connections, until its end, or until it is abandoned."""
 
@@ -76,6 +87,8 @@ class SimulatedRecorder:
         *,
         seed: int,
         clock: Clock | None = None,
+        server: ServerClock | None = None,
+        served: Mapping[int, int] | None = None,
     ) -> None:
         self.book = book
         self.offline_until = 0.0  # real monotonic seconds
@@ -84,6 +97,8 @@ class SimulatedRecorder:
         self._token = token
         self._habit = habit
         self.clock = clock or Clock()
+        self._server = server or ServerClock()
+        self._served = {} if served is None else served  # by our port, the gateway's
         self.core = Core(
             book.session_id,
             kind="chaos",
@@ -95,6 +110,7 @@ class SimulatedRecorder:
         self._finishing = False
         self._too_early = False  # some seconds on this connection, as the server says
         self._frame_of: dict[int, int] = {}  # by epoch second; those not known to be counted
+        self._sent_ahead: dict[int, float] = {}  # on this connection: those ahead of the server
         self._ahead: set[int] = set()  # refused so, and far ahead of what time it is in truth
         self._wake = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -104,6 +120,7 @@ class SimulatedRecorder:
 
     def finish(self) -> None:
         """Report the rest, and end the session."""
+        self.book.asked = True
         now = self.clock.now()
         if self._records:
             under_way = self._under_way(now)
@@ -128,9 +145,12 @@ class SimulatedRecorder:
                     await self._pause(core.connect_at)
                 await self._connect_once()
             self.book.ended_at, self.book.end = time.monotonic(), core.end
-            # Whoever speaks for the session now owes what this one still held.
-            self.book.superseded = core.end is not None and core.end.code == CloseCode.TAKEN_OVER
             self.book.doubtful = self.book.claimed & self._doubtful()
+            present = self._server.second()
+            self.book.ahead = {
+                second: max(self._sent_ahead.get(second, 0), second - present)
+                for second in self.book.doubtful
+            }
         except asyncio.CancelledError:
             self.book.abandoned, self.book.vanished_at = True, time.monotonic()
             if self._socket is not None:
@@ -234,6 +254,8 @@ class SimulatedRecorder:
         assert under_way is not None
         for first, last in ranges:
             last = min(last, under_way)  # the clock may have been set back meanwhile
+            if not self.book.begun_anew:  # a clock that is behind has moments before the session
+                first = max(first, origin)
             if first > last:
                 continue
             self.book.recorded.update(range(first, last + 1))
@@ -256,12 +278,18 @@ class SimulatedRecorder:
                 book.connections += 1
                 self._too_early = False
                 self._frame_of.clear()
+                self._sent_ahead.clear()
+                book.heard_at = time.monotonic()
+                if self._socket is not None:
+                    book.gateway = self._served.get(self._socket.local_address[1])
                 book.started_at = time.monotonic()
             case HeartbeatSent(frame=frame, first=first, last=last):
                 origin = self._origin or 0
                 seconds = range(origin + first, origin + last + 1)
                 book.sent.update(seconds)
                 self._frame_of.update(dict.fromkeys(seconds, frame))
+                present = self._server.second()
+                self._sent_ahead.update((second, second - present) for second in seconds)
             case Ack():
                 self._note_counted(event)
                 self._note_durable()
@@ -281,7 +309,8 @@ class SimulatedRecorder:
 
     def _note_origin(self, origin: int) -> None:
         if self._origin is not None and self._origin != origin:
-            self.book.new_origins += 1
+            now = time.monotonic()
+            self.book.begun_anew.append((self.book.heard_at or now, now))
         self._origin = origin
 
     def _note_durable(self) -> None:
@@ -300,6 +329,10 @@ class SimulatedRecorder:
             if second <= through and frame <= frames
         }
         self.book.counted |= known
+        self.book.heard_at = time.monotonic()
+        if ack.session_seconds >= len(self.book.sent):
+            for second in self.book.counted - self.book.confirmed.keys():
+                self.book.confirmed[second] = self.book.heard_at
         if ack.durable_through >= ack.counted_through:
             self.book.durable_seconds = max(self.book.durable_seconds, ack.session_seconds)
         for second in known:

@@ -19,6 +19,7 @@ from tests.faults.house import House
 from tests.faults.judge import Caps, Verdict, judge
 from tests.faults.losses import Losses
 from tests.faults.nemesis import Nemesis, plan
+from tests.faults.programs import Gateway
 from tests.faults.recorder import Clock
 from tests.faults.stage import Stage
 
@@ -165,7 +166,14 @@ class Run:
         self, stage: Stage, losses: Losses, problems: list[str], sizes: growth.Sizes
     ) -> Verdict:
         self.progress.phase = "comparing"
-        bill = await ask(stage.house, stage.crowd.books)
+        house = stage.house
+        losses.valkey = house.valkey_lost
+        losses.gateways = {
+            unit.program.port: unit.program.gone
+            for unit in house.gateways
+            if isinstance(unit.program, Gateway)
+        }
+        bill = await ask(house, stage.crowd.books)
         verdict = judge(stage.crowd.books, bill, self._caps, losses)
         verdict.findings += [*problems, *await growth.compare(stage.house, sizes)]
         return verdict

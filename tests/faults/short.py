@@ -6,7 +6,7 @@ from tests.faults.faults import FAULTS
 from tests.faults.run import Options
 
 SEED = 8
-SECONDS = 24.0
+SECONDS = 26.0
 LONGEST_SECONDS = 2.0
 KINDS = frozenset(
     {

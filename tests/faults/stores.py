@@ -28,7 +28,7 @@ CATCH_UP_SECONDS = 15.0
 # A flusher that is well looks once a second.
 LAG_SECONDS = 2.0
 TURN_SECONDS = 1.2
-RECOVERY_SECONDS = 3.0
+RECOVERY_SECONDS = 4.0
 CLIENTS_AT_ONCE = 10
 TAKE_SECONDS, ENOUGH_SESSIONS = 6.0, 25
 
@@ -72,11 +72,15 @@ async def empty_without_postgres(stage: Stage, chance: random.Random, seconds: f
     await _empty(house, 0.2)
     await asyncio.sleep(seconds - before)
     await asyncio.to_thread(house.postgres.restart)
+    # Nothing can be given back to accounts that Valkey doesn't know before Postgres is there.
+    house.valkey_lost[-1] = (house.valkey_lost[-1][0], time.monotonic())
     await recovered(house)
 
 
 async def _empty(house: House, seconds: float) -> None:
+    began = time.monotonic()
     await _restart_valkey(house, seconds, lambda: _forget(house.valkey))
+    house.valkey_lost.append((began, time.monotonic()))
 
 
 async def flushed(house: House) -> None:
@@ -162,10 +166,12 @@ async def fail_over_valkey(stage: Stage, _chance: random.Random, seconds: float)
     while (await command(replica, "INFO", "replication"))["master_link_status"] != "up":
         assert time.monotonic() < deadline, "the replica did not come up"
         await asyncio.sleep(0.05)
+    began = time.monotonic()
     await command(replica, "REPLICAOF NO ONE")
     await asyncio.sleep(seconds)
     await asyncio.to_thread(former.kill)
     house.valkey = replica
+    house.valkey_lost.append((began, time.monotonic()))
     former.stop()
     shutil.rmtree(former.directory.parent, ignore_errors=True)
     await recovered(house)

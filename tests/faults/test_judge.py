@@ -17,6 +17,7 @@ def book(*, seconds: int = 10, user: str = "ada", abandoned: bool = False) -> Bo
     """A session of acme with so many seconds recorded."""
     made = Book(uuid4(), "acme", user, abandoned=abandoned)
     made.vanished_at = VANISHED_AT if abandoned else None
+    made.asked = not abandoned
     made.recorded.update(range(STARTED, STARTED + seconds))
     made.end = None if abandoned else End("stopped", 1000, seconds, confirmed=True, announced=True)
     return made
@@ -38,9 +39,9 @@ def judged(
     return judge(books, billed(books, **changes), caps, losses)
 
 
-def both_lost(began: float = VANISHED_AT + 100) -> Losses:
+def both_lost(began: float = VANISHED_AT + 10) -> Losses:
     """Valkey lost what it had, and a gateway was killed."""
-    return Losses(valkey=[(began, began + 1)], gateways=[(began, began + 1)])
+    return Losses(valkey=[(began, began + 1)], gateways={1: [(began, began + 1)]})
 
 
 def test_a_bill_that_is_right_is_found_right() -> None:
@@ -60,6 +61,7 @@ def test_one_second_that_is_missing_is_lost_though_another_stands_for_it() -> No
 def test_a_refused_second_may_be_missing_and_must_not_be_billed() -> None:
     one = book()
     one.refuse("second_too_late", [STARTED, STARTED + 500])
+    one.begun_anew = [(VANISHED_AT, VANISHED_AT + 20)]
     kept = one.recorded - {STARTED}
     right = judged([one], None, both_lost(), billed={one.session_id: kept}, ledger={"acme": 9})
     assert right.good
@@ -69,7 +71,7 @@ def test_a_refused_second_may_be_missing_and_must_not_be_billed() -> None:
 
 def test_a_second_held_at_the_end_after_it_was_called_too_early_may_be_billed_or_not() -> None:
     one = book()
-    one.doubtful = {STARTED + 9}
+    one.doubtful, one.ahead = {STARTED + 9}, {STARTED + 9: 3.0}
     assert judged([one]).good
     without = one.recorded - one.doubtful
     assert judged([one], billed={one.session_id: without}, ledger={"acme": 9}).good
@@ -158,12 +160,54 @@ def test_minutes_remaining_and_members_have_alerts_of_their_own() -> None:
     assert judged([book(seconds=39)], caps, alerts=[]).good
 
 
-def test_who_was_taken_over_is_owed_what_was_called_durable() -> None:
+def ended(reason: str, code: int, *, asked: bool = True) -> Book:
+    """A session that ended so, with all its seconds billed."""
     one = book()
-    one.superseded = True
-    one.durable = set(list(one.recorded)[:6])
-    assert judged([one], billed={one.session_id: one.durable}, ledger={"acme": 6}).good
-    assert judged([one], billed={one.session_id: set()}, ledger={"acme": 0}).lost == 6
+    one.asked, one.end = asked, End(reason, code, 10, confirmed=False, announced=asked)
+    one.ended_at = VANISHED_AT
+    return one
+
+
+def test_who_was_taken_over_is_owed_all_and_its_end_is_a_finding() -> None:
+    one = ended("taken_over", 4502)
+    one.counted = set(one.recorded)
+    assert judged([one], billed={one.session_id: set()}, ledger={"acme": 0}).lost == 10
+    assert len(judged([one]).findings) == 1
+
+
+def test_an_end_that_nobody_asked_for_is_a_finding() -> None:
+    assert judged([ended("stopped", 1000)]).good
+    assert not judged([ended("stopped", 1000, asked=False)]).good
+    assert not judged([ended("session_ended", 4501, asked=False)]).good
+    assert not judged([ended("session_ended", 4501)]).good
+    assert not judged([ended("lost", 4501)]).good
+    assert not judged([ended("max_duration", 1000)]).good
+    none = book()
+    none.end = None
+    assert not judged([none]).good
+
+
+def test_only_an_account_with_a_limit_ends_sessions_for_it() -> None:
+    assert not judged([ended("limit_reached", 4500)]).good
+    assert judged([ended("limit_reached", 4500)], Caps({"acme": 10})).good
+    assert judged([ended("limit_reached", 4500)], Caps(members={("acme", "ada"): 10})).good
+    assert not judged([ended("limit_reached", 4500)], Caps(members={("acme", "bob"): 10})).good
+
+
+def test_only_an_operators_stop_ends_a_session_as_one() -> None:
+    one = ended("admin", 4503, asked=False)
+    assert not judged([one]).good
+    one.operator = True
+    assert judged([one]).good
+
+
+def test_a_session_never_starts_only_where_its_connection_was_kept_from_it() -> None:
+    one, delayed = ended("no_start", 4508), Losses(front=[(VANISHED_AT - 12, VANISHED_AT - 2)])
+    assert not judged([one], None, delayed).good  # it recorded something
+    one.recorded.clear()
+    assert judged([one], None, delayed).good
+    assert not judged([one]).good
+    assert not judged([one], None, Losses(front=[(0.0, VANISHED_AT - 60)])).good
 
 
 def test_a_used_up_limit_excuses_no_durable_second() -> None:
@@ -202,20 +246,57 @@ def test_a_durable_second_cannot_be_refused_and_only_some_codes_refuse_any() -> 
     assert judged([one], billed={one.session_id: kept}, ledger={"acme": 8}).lost == 2
 
 
-def test_seconds_that_were_called_too_late_are_explained_by_a_loss_of_valkeys_only() -> None:
+def test_seconds_are_too_late_only_where_valkey_lost_a_session_that_began_anew() -> None:
     one = book()
     one.refuse("second_too_late", [STARTED])
     facts: dict[str, Any] = {
         "billed": {one.session_id: one.recorded - {STARTED}},
         "ledger": {"acme": 9},
     }
+    elsewhen, then = Losses(valkey=[(0.0, 1.0)]), Losses(valkey=[(505.0, 506.0)])
     assert not judged([one], **facts).good
-    assert judged([one], None, Losses(valkey=[(0.0, 1.0)]), **facts).good
+    assert not judged([one], None, then, **facts).good  # it never began anew
+    one.begun_anew = [(500.0, 510.0)]
+    assert judged([one], None, then, **facts).good
+    assert not judged([one], None, elsewhen, **facts).good
+    assert not judged([one], **facts).good
+
+
+def test_a_second_held_at_the_end_that_was_never_ahead_of_the_servers_clock_is_owed() -> None:
+    one = book()
+    one.doubtful = {STARTED + 7, STARTED + 8, STARTED + 9}
+    one.ahead = {STARTED + 7: 0.0, STARTED + 8: 1.0, STARTED + 9: 3.0}
+    kept = one.recorded - one.doubtful
+    assert judged([one], billed={one.session_id: kept}, ledger={"acme": 7}).lost == 2
+
+
+def test_a_used_up_limit_excuses_no_second_that_was_surely_counted() -> None:
+    one, other = book(), book()
+    one.confirmed = {STARTED + 4: 500.0}
+    one.end = End("stopped", 1000, 9, confirmed=True, announced=True)
+    seconds = {one.session_id: one.recorded - {STARTED + 4}, other.session_id: other.recorded}
+    facts: dict[str, Any] = {"billed": seconds, "ledger": {"acme": 19}}
+    assert judged([one, other], Caps({"acme": 19}), **facts).lost == 1
+    # Valkey may have lost it, and others have used up the limit before it was given back.
+    lost = Losses(valkey=[(520.0, 521.0)])
+    assert judged([one, other], Caps({"acme": 19}), lost, **facts).good
+    lost = Losses(valkey=[(600.0, 601.0)])
+    assert judged([one, other], Caps({"acme": 19}), lost, **facts).lost == 1
+
+
+def test_what_an_account_lacks_is_no_more_than_was_recorded_past_its_limit() -> None:
+    one, other = book(), book()
+    one.stop_reason = other.stop_reason = "limit_reached"
+    seconds = {one.session_id: set(one.recorded), other.session_id: {STARTED}}
+    facts: dict[str, Any] = {"billed": seconds, "ledger": {"acme": 11}}
+    assert judged([one, other], Caps({"acme": 11}), **facts).good
+    assert judged([one, other], Caps({"acme": 12}), **facts).lost == 9
 
 
 def test_a_doubtful_second_that_was_durable_is_owed() -> None:
     one = book()
     one.doubtful, one.durable = {STARTED + 8, STARTED + 9}, {STARTED + 8}
+    one.ahead = dict.fromkeys(one.doubtful, 3.0)
     assert judged([one], billed={one.session_id: set()}, ledger={"acme": 0}).lost == 9
 
 
@@ -228,12 +309,40 @@ def test_a_recorder_that_vanished_is_owed_what_was_counted_unless_both_holders_l
     }
     assert judged([one], **only_durable).lost == 1
     assert judged([one], None, both_lost(), **only_durable).good
-    assert judged([one], None, both_lost(VANISHED_AT + 130), **only_durable).lost == 1
+    assert judged([one], None, both_lost(VANISHED_AT + 25), **only_durable).lost == 1
     assert judged([one], None, both_lost(VANISHED_AT - 10), **only_durable).lost == 1
     one_of_them = Losses(valkey=[(VANISHED_AT, VANISHED_AT)])
     assert judged([one], None, one_of_them, **only_durable).lost == 1
     nothing: dict[str, Any] = {"billed": {}, "ledger": {"acme": 0}}
     assert judged([one], None, both_lost(), **nothing).lost == 1
+
+
+def test_both_holders_have_to_lose_what_vanished_while_they_are_the_only_ones() -> None:
+    def excused(
+        valkey: float,
+        gateways: float,
+        hindered: tuple[float, float] = (0.0, 0.0),
+        heard: float = VANISHED_AT,
+    ) -> bool:
+        losses = Losses(
+            valkey=[(VANISHED_AT + valkey, VANISHED_AT + valkey + 1)],
+            gateways={1: [(VANISHED_AT + gateways, VANISHED_AT + gateways + 1)]},
+            hindered=[(VANISHED_AT + hindered[0], VANISHED_AT + hindered[1])],
+            silenced=[(VANISHED_AT + hindered[0], VANISHED_AT + hindered[1])],
+        )
+        if losses.excuse(VANISHED_AT, heard, 2):
+            raise AssertionError("the other gateway has it")
+        return losses.excuse(VANISHED_AT, heard, 1)
+
+    assert excused(10, 10)
+    assert excused(15, 2)  # its gateway could not give it back
+    assert not excused(2, 10)  # it had given it back by then
+    assert excused(2, 10, (2, 9))  # unless it couldn't
+    assert not excused(-4, 119)
+    assert not excused(40, 2)  # Postgres has it
+    assert excused(200, 2, (1, 190))  # unless nobody could find that it was silent
+    assert not excused(5, -20)
+    assert excused(5, -20, heard=VANISHED_AT - 20)  # it was offline meanwhile
 
 
 def test_seconds_of_a_session_that_nobody_recorded_are_found() -> None:

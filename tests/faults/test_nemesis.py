@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults import processes
 from tests.faults.faults import FAULTS, Act, Fault
+from tests.faults.losses import Losses
 from tests.faults.nemesis import Nemesis, Planned
 from tests.faults.proxy import Proxy, Tripwire
 from tests.faults.recorder import Clock
@@ -43,13 +44,15 @@ async def test_a_wire_that_nobody_trips_is_told(monkeypatch: pytest.MonkeyPatch)
     assert await processes.trip(cast(Proxy, way), wire) == ""
 
 
-async def test_when_valkey_and_a_gateway_lose_what_they_hold_is_noted() -> None:
-    (fault,) = (fault for fault in FAULTS if fault.name == "valkey emptied, gateway killed")
-    nemesis = Nemesis(NO_STAGE, iter([]))
-    nemesis.losses.note(fault.loses, 10.0, 20.0)
-    assert nemesis.losses.valkey == nemesis.losses.gateways == [(10.0, 20.0)]
-    assert nemesis.losses.excuse(15.0)
-    assert not nemesis.losses.excuse(30.0)
+async def test_what_keeps_seconds_from_becoming_durable_is_noted() -> None:
+    kinds = {fault.name: fault for fault in FAULTS}
+    losses = Losses()
+    for name, began in (("postgres stopped", 10.0), ("valkey stalled", 20.0), ("clients cut", 30)):
+        fault = kinds[name]
+        losses.note(fault.needs, began, began + 5, silences=fault.silences)
+    assert losses.hindered == [(10.0, 15.0), (20.0, 25.0)]
+    assert losses.silenced == [(20.0, 25.0)]
+    assert losses.front == [(30.0, 35.0)]
 
 
 def test_a_clock_that_is_set_is_so_for_the_wall_and_not_for_the_monotonic_one() -> None:
