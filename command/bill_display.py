@@ -7,10 +7,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from command.limits_display import amount
+from command.limits_display import amount, harmless
 from meter.periods import time_zone
-from persistence.bills import Bill
+from persistence.bills import Adjustment, Bill
 
 
 def show_bill(bill: Bill, *, as_json: bool) -> None:
@@ -31,6 +32,26 @@ def show_bill(bill: Bill, *, as_json: bool) -> None:
     console = Console()
     console.print(f"[dim]{start} to {end}, {bill.time_zone}; as far as it is in Postgres[/]")
     console.print(table)
+    if bill.adjustments:
+        console.print("\n[dim]adjusted by hand[/]")
+        console.print(_adjustments(bill))
+
+
+def _adjustments(bill: Bill) -> Table:
+    """What was adjusted, line by line: by whom and why."""
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    for heading in ("at", "of", "by", "why"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("seconds", justify="right", no_wrap=True)
+    zone = time_zone(bill.time_zone)
+    for each in bill.adjustments:
+        of = harmless(bill.organization_id if each.user_id is None else each.user_id)
+        table.add_row(
+            each.effective_at.astimezone(zone).strftime("%-d %b %Y %H:%M"),
+            *(Text(words) for words in (of, harmless(each.author), harmless(each.reason))),
+            f"{each.seconds:+,} s",
+        )
+    return table
 
 
 def _lines(bill: Bill) -> list[tuple[str, str]]:
@@ -39,7 +60,7 @@ def _lines(bill: Bill) -> list[tuple[str, str]]:
         ("plan", bill.plan_id or "none"),
         ("sessions", f"{bill.sessions:,}"),
         ("recorded", f"{bill.recorded:,} s"),
-        ("adjusted", f"{bill.adjusted:+,} s") if bill.adjusted else ("", ""),
+        ("adjusted", f"{bill.adjusted:+,} s") if bill.adjustments else ("", ""),
         (f"billed, {rule}", f"{bill.billed / 60:,g} min"),
         ("included", amount(bill.limit)),
         ("overage", amount(bill.overage)) if bill.overage else ("", ""),
@@ -60,6 +81,7 @@ def _document(bill: Bill) -> dict[str, Any]:
         "sessions": bill.sessions,
         "recorded_seconds": bill.recorded,
         "adjusted_seconds": bill.adjusted,
+        "adjustments": [_adjustment(each) for each in bill.adjustments],
         "billing_increment": str(bill.rule.increment),
         "billing_rounding": bill.rule.rounding.value,
         "billed_seconds": bill.billed,
@@ -67,4 +89,15 @@ def _document(bill: Bill) -> dict[str, Any]:
         "limit_seconds": bill.limit,
         "overage_seconds": bill.overage,
         "stripe_reported_minutes": bill.reported_minutes,
+    }
+
+
+def _adjustment(adjustment: Adjustment) -> dict[str, Any]:
+    return {
+        "user_id": adjustment.user_id,
+        "seconds": adjustment.seconds,
+        "effective_at": adjustment.effective_at.isoformat(),
+        "reason": adjustment.reason,
+        "author": adjustment.author,
+        "created_at": adjustment.created_at.isoformat(),
     }

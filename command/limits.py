@@ -24,10 +24,10 @@ def limits() -> None:
 def set_(
     org: Organization,
     minutes: Annotated[
-        str | None, typer.Option(metavar="N", help="The limit in minutes: 600, or 0.5.")
+        str | None, typer.Option(metavar="N", help="The limit in minutes: 600, or 0.5; -1: none.")
     ] = None,
     hours: Annotated[
-        str | None, typer.Option(metavar="H", help="The limit in hours: 10, or 1.25.")
+        str | None, typer.Option(metavar="H", help="The limit in hours: 10, or 1.25; -1: none.")
     ] = None,
     unlimited: Annotated[bool, typer.Option("--unlimited", help="No limit.")] = False,
     user: Annotated[
@@ -133,13 +133,21 @@ def _check_zone(name: str) -> None:
 
 def _seconds(minutes: str | None, hours: str | None, unlimited: bool) -> int | None:
     """The limit that was asked for; None: unlimited. Raises CommandError unless it is one."""
-    from meter.limits import SECONDS_A_MINUTE, SECONDS_AN_HOUR, BadLimit, limit_seconds
+    from meter.limits import (
+        SECONDS_A_MINUTE,
+        SECONDS_AN_HOUR,
+        UNLIMITED,
+        BadLimit,
+        limit_seconds,
+    )
 
     if [minutes is not None, hours is not None, unlimited].count(True) != 1:
         raise CommandError("give one of --minutes, --hours and --unlimited", 2)
     try:
         if minutes is not None:
-            return limit_seconds(minutes, SECONDS_A_MINUTE)
-        return None if hours is None else limit_seconds(hours, SECONDS_AN_HOUR)
+            seconds = limit_seconds(minutes, SECONDS_A_MINUTE)
+        else:
+            seconds = UNLIMITED if hours is None else limit_seconds(hours, SECONDS_AN_HOUR)
     except BadLimit as error:
         raise CommandError(str(error), 2) from error
+    return None if seconds == UNLIMITED else seconds

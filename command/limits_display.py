@@ -118,9 +118,14 @@ def _cells(figures: LimitFigures) -> list[Text]:
             style = "yellow"
     return [
         Text(amount(figures.limit_seconds)),
-        Text(amount(figures.used_seconds)),
+        Text(_used(figures.used_seconds)),
         Text(amount(figures.remaining_seconds), style),
     ]
+
+
+def _used(seconds: int) -> str:
+    """Used seconds; below zero where more was credited by hand than is used."""
+    return amount(seconds) if seconds >= 0 else f"{amount(0)}, {amount(-seconds)} in credit"
 
 
 def _document(limits: OrganizationLimits) -> dict[str, Any]:

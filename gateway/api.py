@@ -4,6 +4,7 @@ whatever goes wrong with a request, there or elsewhere, is told as a problem (RF
 import logging
 from collections.abc import Set
 from http import HTTPStatus
+from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -11,9 +12,10 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.problems import Problem, ProblemCode
+from gateway.problems import Problem, ProblemCode, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,21 @@ def answer_http_error(_: Request, error: Exception) -> Response:
     others = _INTERNAL_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _BAD_REQUEST
     code, detail = _PROBLEMS.get(status, others)
     return Problem(status, code, detail, error.headers).response()
+
+
+async def _upgrade_required(_: Request) -> Response:
+    raise refuse(
+        ProblemCode.UPGRADE_REQUIRED,
+        "a WebSocket is spoken here",
+        {"upgrade": "websocket", "connection": "Upgrade"},
+    )
+
+
+upgrade_routes: Final = [
+    Route(path, _upgrade_required, methods=["GET"])
+    for path in ("/v1/record", "/v1/usage", "/v1/ops")
+]
+"""What the WebSockets' paths answer to a request without an upgrade (RFC 9110, 15.5.22)."""
 
 
 class _CrossOrigin:

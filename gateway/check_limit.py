@@ -118,4 +118,4 @@ def limit_check(standing: Standing) -> LimitCheck:
 
 
 def _percentage(used: int, limit: int) -> float:
-    return 1000 * used // limit / 10 if limit else 100.0
+    return 1000 * max(used, 0) // limit / 10 if limit else 100.0

@@ -18,9 +18,11 @@ class ProblemCode(StrEnum):
     TOKEN_REFUSED = "token_refused"
     NOT_ALLOWED = "not_allowed"
     BAD_REQUEST = "bad_request"
+    UNKNOWN_PARAMETER = "unknown_parameter"
     NOT_FOUND = "not_found"
     SESSION_NOT_FOUND = "session_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    UPGRADE_REQUIRED = "upgrade_required"
     LIMIT_REACHED = "limit_reached"
     TOO_MANY_SESSIONS = "too_many_sessions"
     SESSION_ENDED = "session_ended"
@@ -33,6 +35,7 @@ class ProblemCode(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     INVALID_BODY = "invalid_body"
+    UNKNOWN_FIELD = "unknown_field"
     SIGNATURE_REFUSED = "signature_refused"
     INVALID_VALUE = "invalid_value"
     TOO_MANY_REQUESTS = "too_many_requests"
@@ -46,9 +49,11 @@ STATUS_OF: dict[ProblemCode, HTTPStatus] = {
     ProblemCode.TOKEN_REFUSED: HTTPStatus.UNAUTHORIZED,
     ProblemCode.NOT_ALLOWED: HTTPStatus.FORBIDDEN,
     ProblemCode.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
+    ProblemCode.UNKNOWN_PARAMETER: HTTPStatus.BAD_REQUEST,
     ProblemCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
     ProblemCode.SESSION_NOT_FOUND: HTTPStatus.NOT_FOUND,
     ProblemCode.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+    ProblemCode.UPGRADE_REQUIRED: HTTPStatus.UPGRADE_REQUIRED,
     ProblemCode.LIMIT_REACHED: HTTPStatus.FORBIDDEN,
     ProblemCode.TOO_MANY_SESSIONS: HTTPStatus.CONFLICT,
     ProblemCode.SESSION_ENDED: HTTPStatus.CONFLICT,
@@ -61,6 +66,7 @@ STATUS_OF: dict[ProblemCode, HTTPStatus] = {
     ProblemCode.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ProblemCode.UNSUPPORTED_MEDIA_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     ProblemCode.INVALID_BODY: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ProblemCode.UNKNOWN_FIELD: HTTPStatus.UNPROCESSABLE_ENTITY,
     ProblemCode.SIGNATURE_REFUSED: HTTPStatus.BAD_REQUEST,
     ProblemCode.INVALID_VALUE: HTTPStatus.UNPROCESSABLE_ENTITY,
     ProblemCode.TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS,
@@ -71,7 +77,8 @@ STATUS_OF: dict[ProblemCode, HTTPStatus] = {
 
 
 class Problem(Exception):
-    """Ends a request. `detail` is for people, and repeats nothing of the request."""
+    """Ends a request. `detail` is for people, and repeats nothing of the request, but a
+    name that isn't known."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from meter.messages import Usage
+from meter.messages import Binding, Usage
 
 # Postgres' text has no null character.
 Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\x00]*$")]
@@ -25,7 +25,7 @@ Amount = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 # Minutes ----------------------------------------------------------------------------------------
 
 
-class TrackMinute(Struct, frozen=True):
+class TrackMinute(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds recorded in one UTC minute: its first `seconds_recorded` ones.
 
     `minute_timestamp` is any moment of the minute: a date-time with its offset, or epoch seconds.
@@ -77,10 +77,12 @@ class Projection(Struct, frozen=True):
 
 class CurrentMonth(Struct, frozen=True):
     """The present period. Figures are those of the limit that binds, out of live sessions too.
+    `adjusted_seconds` were added by hand (or given back, below zero), and are in `used_seconds`,
+    which may be below zero then; minutes, the percentage and the projection never are.
 
-    `daily_breakdown` is null unless it was asked for; its days are what is durable, a minute or so
-    behind, without `adjusted_seconds`, which were added (or given back) by hand. What the
-    caller recorded of the organization's seconds is `recorded_by_you_seconds`."""
+    `daily_breakdown` is null unless it was asked for; its days are what was recorded and is
+    durable, a minute or so behind, without `adjusted_seconds`.
+    What the caller recorded of the organization's seconds is `recorded_by_you_seconds`."""
 
     period_start: int
     period_end: int
@@ -93,7 +95,7 @@ class CurrentMonth(Struct, frozen=True):
     limit_seconds: int | None
     remaining_seconds: int | None
     unlimited: bool
-    scope: str
+    scope: Binding
     overage_seconds: int
     overage_minutes: int
     recorded_by_you_seconds: int
@@ -107,10 +109,12 @@ class CurrentMonth(Struct, frozen=True):
 Number = Annotated[float, Meta(ge=0.001, le=1_000_000_000)]
 
 
-class InitUser(Struct, frozen=True):
-    """`email` is kept with the user, where it is given."""
+class InitUser(Struct, frozen=True, forbid_unknown_fields=True):
+    """`email` is kept with the user, where it is given. `clerk_id`, here and in the other
+    requests of the kind, is what clients of the older system may send: the token's user."""
 
     email: Email | None = None
+    clerk_id: Text | None = None
 
 
 class InitializedUser(Struct, frozen=True):
@@ -139,16 +143,18 @@ class Subscription(Struct, frozen=True):
 
 
 class SubscriptionInfo(Struct, frozen=True):
-    """`subscription` is null for an account without one: then nothing is limited by a plan."""
+    """`subscription` is null for an account without one. Then no plan limits an organization; a
+    personal account is held to the plan of new users all the same."""
 
     subscription: Subscription | None
 
 
-class UsageQuestion(Struct, frozen=True):
+class UsageQuestion(Struct, frozen=True, forbid_unknown_fields=True):
     """May so much of a usage type be used? Whole numbers, but for minutes."""
 
     usage_type: Text
     amount: Number = 1
+    clerk_id: Text | None = None
 
 
 class UsageAnswer(Struct, frozen=True):
@@ -166,13 +172,14 @@ class UsageAnswer(Struct, frozen=True):
     period_end: int | None
 
 
-class TrackUsage(Struct, frozen=True):
+class TrackUsage(Struct, frozen=True, forbid_unknown_fields=True):
     """Either one `usage_type` with its `amount`, or several `usages` by type: all are taken, or
-    none. Whole numbers, but for minutes."""
+    none. Whole numbers, but for minutes, of which a call takes at most 1439."""
 
     usage_type: Text | None = None
     amount: Number = 1
     usages: Annotated[dict[Text, Number], Meta(min_length=1, max_length=50)] | None = None
+    clerk_id: Text | None = None
 
 
 class UsedType(Struct, frozen=True):

@@ -53,8 +53,9 @@ class Organization(Struct, frozen=True):
     created_at: datetime
 
 
-class NewOrganization(Struct, frozen=True):
-    """An organization to make."""
+class NewOrganization(Struct, frozen=True, forbid_unknown_fields=True):
+    """An organization to make. Its `id` is written in paths: without a slash, a control character
+    or a space at its ends, and neither `.` nor `..`."""
 
     id: Text
     name: Name = ""
@@ -63,7 +64,7 @@ class NewOrganization(Struct, frozen=True):
     stripe_customer_id: StripeId | None = None
 
 
-class OrganizationChange(Struct, frozen=True):
+class OrganizationChange(Struct, frozen=True, forbid_unknown_fields=True):
     """What is given changes. Without a limit of its own (null), the plan's holds."""
 
     name: Name | UnsetType = UNSET
@@ -85,13 +86,13 @@ class Member(Struct, frozen=True):
     created_at: datetime
 
 
-class MemberChange(Struct, frozen=True):
-    """A member's limit; who isn't a member becomes one."""
+class MemberChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """A member's limit; who isn't a member becomes one. A limit that isn't given stays as it is."""
 
-    monthly_audio_hours_limit: Hours | None = None
+    monthly_audio_hours_limit: Hours | UnsetType | None = UNSET
 
 
-class LimitChange(Struct, frozen=True):
+class LimitChange(Struct, frozen=True, forbid_unknown_fields=True):
     """A monthly limit to the second, of the organization or of one of its members; null or -1:
     none."""
 
@@ -101,7 +102,7 @@ class LimitChange(Struct, frozen=True):
 
 class AccountLimit(Struct, frozen=True):
     """A limit and what was used of it in the present period, as far as it is durable, in seconds;
-    no limit: null. `adjusted_seconds` are in `used_seconds`."""
+    no limit: null. `adjusted_seconds` are in `used_seconds`, which a credit may take below zero."""
 
     organization_id: str
     user_id: str | None
@@ -154,7 +155,7 @@ Steps = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}/[1-9][0-9]{0,4}$")]
 Rounding = Annotated[str, Meta(pattern=r"^(session|period)$")]
 
 
-class PlanChange(Struct, frozen=True):
+class PlanChange(Struct, frozen=True, forbid_unknown_fields=True):
     """What is given changes, for all accounts with the plan, within seconds. `limits` are set by
     usage type; a null takes one away, so that none of it is included."""
 
@@ -178,7 +179,8 @@ class PlanChange(Struct, frozen=True):
 
 
 class NewPlan(PlanChange, frozen=True, kw_only=True):
-    """A plan to make; what isn't given is as with the plans that come with the meter."""
+    """A plan to make; what isn't given is as with the plans that come with the meter. Its `id` is
+    written in paths, as an organization's is."""
 
     id: PlanId
     name: Text
@@ -205,7 +207,7 @@ class PlanSubscription(Struct, frozen=True):
     created_at: datetime
 
 
-class NewSubscription(Struct, frozen=True):
+class NewSubscription(Struct, frozen=True, forbid_unknown_fields=True):
     """A plan for an account, in place of the one it has; what it used stays."""
 
     organization_id: Text
@@ -214,7 +216,7 @@ class NewSubscription(Struct, frozen=True):
     billing_cycle: Cycle = "calendar"
 
 
-class SubscriptionChange(Struct, frozen=True):
+class SubscriptionChange(Struct, frozen=True, forbid_unknown_fields=True):
     """What is given changes. `canceled` and `expired` end it now, for good."""
 
     plan_id: PlanId | UnsetType = UNSET
@@ -241,7 +243,7 @@ class Adjustment(Struct, frozen=True):
 Reason = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 
 
-class NewAdjustment(Struct, frozen=True):
+class NewAdjustment(Struct, frozen=True, forbid_unknown_fields=True):
     """Of the organization's figure, and with a `user_id` of the member's too. It belongs to the
     period that holds `effective_at`: now, unless it is given; it is at most 365 days ahead. The
     author is the token's user."""
@@ -293,13 +295,15 @@ class FeatureAdoption(Struct, frozen=True):
 
 
 class Analytics(Struct, frozen=True):
-    """What was used from one day to another, both included. The largest organizations are listed
-    first, at most 100 of them."""
+    """What was recorded from one day to another, both included. The largest organizations are
+    listed first, at most 100 of them. `adjusted_seconds` were added by hand (or given back, below
+    zero) on these days of UTC, and are in no other figure here."""
 
     first_day: date
     last_day: date
     seconds: int
     minutes: int
+    adjusted_seconds: int
     organizations: int
     users: int
     sessions: int

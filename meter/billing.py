@@ -100,8 +100,9 @@ class BillingRule(Struct, frozen=True):
 
 
 def used_minutes(seconds: int) -> int:
-    """Whole minutes to show as used, rounded up: one second is a minute."""
-    return -(-seconds // 60)
+    """Whole minutes to show as used, rounded up: one second is a minute. Of a credit, which is
+    below zero, none."""
+    return -(-max(seconds, 0) // 60)
 
 
 def remaining_minutes(seconds: int) -> int:

@@ -76,6 +76,7 @@ class ReportKind(StrEnum):
     DAYS = "days"
     SESSIONS = "sessions"
     MINUTES = "minutes"
+    ADJUSTMENTS = "adjustments"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -102,5 +103,15 @@ _COLUMNS = {
         "session_id",
         "minute_timestamp",
         "seconds",
+    ),
+    ReportKind.ADJUSTMENTS: (
+        "organization_id",
+        "user_id",
+        "id",
+        "seconds",
+        "effective_at",
+        "reason",
+        "author",
+        "created_at",
     ),
 }

@@ -20,16 +20,19 @@ class BadLimit(ValueError):
 
 
 def limit_seconds(text: str, unit_seconds: int) -> int:
-    """The seconds of a number of units, such as `10` or `1.5`, which have to be whole. Raises
-    `BadLimit`: nothing is rounded, as the limit is to be exact."""
+    """The seconds of a number of units, such as `10` or `1.5`, which have to be whole, and of -1
+    `UNLIMITED`, in whatever unit. Raises `BadLimit`: nothing is rounded, as the limit is to be
+    exact."""
     try:
         amount = Decimal(text)
     except InvalidOperation:
         raise BadLimit(text, "not a number") from None
     if not amount.is_finite():
         raise BadLimit(text, "not a number")
+    if amount == UNLIMITED:
+        return UNLIMITED
     if amount < 0:
-        raise BadLimit(text, "below zero; without one, an account is unlimited")
+        raise BadLimit(text, f"below zero, and not {UNLIMITED}, which is unlimited")
     if amount > MAX_LIMIT_SECONDS // unit_seconds:
         raise BadLimit(text, f"more than {MAX_LIMIT_SECONDS // unit_seconds}")
     exponent = amount.as_tuple().exponent

@@ -108,10 +108,16 @@ def explain(frame: str | bytes, error: Exception, types: frozenset[str]) -> Mess
     return MessageError(ErrorCode.BAD_MESSAGE, f"{tag}: {error}")
 
 
+# Whose limit binds.
+Binding = Annotated[str, Meta(extra_json_schema={"enum": ["organization", "member"]})]
+
+
 class Usage(Struct, frozen=True):
     """An account's figures in the present period, in seconds; times are epoch seconds.
 
-    `used_seconds` are those of the limit, `overage_seconds` those past it that the plan bills."""
+    `used_seconds` are those of the limit, `overage_seconds` those past it that the plan bills. A
+    credit that was given by hand may take `used_seconds` below zero: more than the limit remains
+    then."""
 
     used_seconds: int
     limit_seconds: int | None
@@ -119,7 +125,7 @@ class Usage(Struct, frozen=True):
     unlimited: bool
     period_start: int
     period_end: int
-    scope: str
+    scope: Binding
     overage_seconds: int = 0
 
 

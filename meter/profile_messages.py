@@ -8,18 +8,22 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from meter.account_messages import Projection
+from meter.messages import Binding
 
 # Statistics -------------------------------------------------------------------------------------
 
 
 class Month(Struct, frozen=True):
-    """A user's month on the account. Sessions are of the month they began in; the average and the
-    longest are of completed ones. `overage_seconds` is null for members of an organization.
+    """What a user recorded on the account in a calendar month of its time zone. `adjusted_seconds`
+    were added to the user's by hand (or given back, below zero), and are not in `seconds_used`.
+    Sessions are of the month they began in; the average and the longest are of completed ones.
+    `overage_seconds` is null for members of an organization.
     `features_by_tier` has the amounts used of each usage type, by the plan that the account had at
     the time (`none`: without one); `tier` is the month's last plan."""
 
     month: date
     seconds_used: int
+    adjusted_seconds: int
     minutes_used: int
     days_active: int
     sessions: int
@@ -70,18 +74,20 @@ class Recommendation(Struct, frozen=True):
 
 class PresentMonth(Struct, frozen=True):
     """The user's part of the present period, to the second, out of live sessions too; the limit is
-    the one that binds."""
+    the one that binds. `adjusted_seconds` of the user's were added by hand, and are in
+    `seconds_used`; a credit is below zero. Minutes and the percentage never are."""
 
     period_start: int
     period_end: int
     seconds_used: int
+    adjusted_seconds: int
     minutes_used: int
     account_seconds_used: int
     minutes_limit: int | None
     minutes_remaining: int | None
     percentage_used: float | None
     unlimited: bool
-    scope: str
+    scope: Binding
 
 
 class UserStats(Struct, frozen=True):
@@ -147,7 +153,7 @@ class Chat(Struct, frozen=True):
     responses: int
 
 
-class NewChat(Struct, frozen=True):
+class NewChat(Struct, frozen=True, forbid_unknown_fields=True):
     """A chat to begin; it uses up one of the chats that the plan includes."""
 
     title: Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")] = ""
@@ -164,7 +170,7 @@ class Response(Struct, frozen=True):
     completion_status: str
 
 
-class ResponseChange(Struct, frozen=True):
+class ResponseChange(Struct, frozen=True, forbid_unknown_fields=True):
     """How a response has ended, which it does once; or `in_progress`: that it goes on."""
 
     completion_status: Annotated[str, Meta(pattern=r"^(in_progress|completed|abandoned)$")]

@@ -17,14 +17,15 @@ ENOUGH_DAYS = 10
 def project(
     period: Period, used_seconds: int, limit_seconds: int | None, now: float, zone: str
 ) -> Projection:
-    """From the used seconds of the part of the period that has passed, the running day in part.
+    """From the used seconds of the part of the period that has passed, the running day in part. A
+    credit, which is below zero, ends as nothing used: never as less.
 
     `zone` is the account's: its days are meant where a day is told."""
     length = period.end - period.start
     elapsed = min(max(now - period.start, 1.0), float(length))
     left = length - elapsed
     a_second = max(used_seconds, 0) / elapsed  # what was given back may be more than was used
-    projected = used_seconds + round(a_second * left)
+    projected = max(used_seconds, 0) + round(a_second * left)
     percentage, reached_on = None, None
     if limit_seconds is not None:
         percentage = 1000 * projected // limit_seconds / 10 if limit_seconds else 100.0

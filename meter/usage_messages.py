@@ -11,6 +11,7 @@ from msgspec import Struct
 from meter.codes import ErrorCode
 from meter.messages import (
     MAX_FRAME_BYTES,
+    Binding,
     MessageError,
     Refresh,
     ServerMessage,
@@ -74,7 +75,9 @@ class LimitCheck(Struct, frozen=True):
     `usage`: exact in seconds, and in minutes for people.
 
     Used minutes are rounded up, the limit and what remains down. `percentage_used` is rounded
-    down to a tenth, so that 100 says that nothing is left. Without a limit they are null.
+    down to a tenth, so that 100 says that nothing is left. Without a limit they are null. A credit
+    given by hand may take `used_seconds` below zero, and what remains above the limit; minutes and
+    the percentage are 0 then.
     """
 
     can_record: bool
@@ -88,7 +91,7 @@ class LimitCheck(Struct, frozen=True):
     unlimited: bool
     period_start: int
     period_end: int
-    scope: str
+    scope: Binding
     overage_seconds: int = 0
     overage_minutes: int = 0
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
+from gateway.http.operations import AnyOperation, Call, Group, Needs, Nothing, Tag
 from gateway.http.paging import Listing, PageParams
-from gateway.problems import Problem, ProblemCode, refuse
+from gateway.http.reading import check_new_id
+from gateway.problems import ProblemCode, refuse
 from meter.account_messages import Text
 from meter.admin_messages import (
     AccountLimit,
@@ -58,6 +59,9 @@ def operations() -> list[AnyOperation]:
     group = Group(Tag.ACCOUNTS, "admin")
     members = ONE + "/members"
     member = members + "/{user_id}"
+    limits = ONE + "/limits"
+    # The first question after one that only recorded makes its row.
+    known = {"needs": Needs.WRITE}
     return [
         group.get(ORGANIZATIONS, list_organizations, "Organizations by id"),
         group.create(
@@ -66,13 +70,13 @@ def operations() -> list[AnyOperation]:
             "Make an organization",
             problems=(ProblemCode.CONFLICT,),
         ),
-        group.get(ONE, get_organization, "An organization"),
+        group.get(ONE, get_organization, "An organization", **known),
         group.patch(ONE, change_organization, "Change an organization"),
-        group.get(members, list_members, "An organization's members by user"),
+        group.get(members, list_members, "An organization's members by user", **known),
         group.put(member, put_member, "Make a member, or set the limit of one"),
         group.delete(member, remove_member, "Remove a member"),
-        group.get(ONE + "/limits", get_limit, "A limit, and what was used of it"),
-        group.put(ONE + "/limits", set_limit, "Set a limit, to the second"),
+        group.get(limits, get_limit, "A limit, and what was used of it", **known),
+        group.put(limits, set_limit, "Set a limit, to the second"),
     ]
 
 
@@ -86,6 +90,7 @@ async def list_organizations(call: Call[PageParams, Nothing]) -> Page[Organizati
 async def create_organization(call: Call[Nothing, NewOrganization]) -> Organization:
     """Without a plan, and unlimited unless it has a limit of its own. One that is there is a
     `conflict`."""
+    check_new_id(call.body.id)
     await call.books.add_organization(msgspec.json.encode(call.body))
     return await _organization(call, call.body.id)
 
@@ -101,8 +106,8 @@ async def change_organization(
     """Live sessions see another limit with their next second; another time zone holds from the end
     of the present period on."""
     organization_id = call.params.organization_id
-    if not await call.books.change_organization(organization_id, msgspec.json.encode(call.body)):
-        raise _no_organization()
+    await _organization(call, organization_id)
+    await call.books.change_organization(organization_id, msgspec.json.encode(call.body))
     call.changed.add(organization_id)
     return await _organization(call, organization_id)
 
@@ -139,7 +144,9 @@ async def remove_member(call: Call[MemberParams, Nothing]) -> Nothing:
 
 
 async def get_limit(call: Call[LimitParams, Nothing]) -> AccountLimit:
-    """In the present period, as far as it is durable; also of an account that never recorded."""
+    """In the present period, as far as it is durable; also of a user who never recorded, on an
+    organization that is there."""
+    await _organization(call, call.params.organization_id)
     return await call.books.account_limit(call.params.organization_id, call.params.user_id)
 
 
@@ -155,12 +162,18 @@ async def set_limit(call: Call[OrganizationParams, LimitChange]) -> AccountLimit
     return await call.books.account_limit(organization_id, body.user_id)
 
 
-async def _organization(call: Call[Any, Any], organization_id: str) -> Organization:
+async def find_organization(call: Call[Any, Any], organization_id: str) -> Organization | None:
+    """One that is there; one that has only recorded, with tokens that name it, is made so. In a
+    transaction that may write."""
     found = await call.books.organizations(1, only=organization_id)
     if not found:
-        raise _no_organization()
-    return found[0]
+        await call.books.make_known(organization_id)
+        found = await call.books.organizations(1, only=organization_id)
+    return found[0] if found else None
 
 
-def _no_organization() -> Problem:
-    return refuse(ProblemCode.NOT_FOUND, "there is no such organization")
+async def _organization(call: Call[Any, Any], organization_id: str) -> Organization:
+    found = await find_organization(call, organization_id)
+    if found is None:
+        raise refuse(ProblemCode.NOT_FOUND, "there is no such organization")
+    return found

@@ -1,12 +1,14 @@
 """`/api/admin/adjustments`: seconds that operators add to what was used, or give back."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from msgspec import Meta
 
+from gateway.http.admin_accounts import find_organization
 from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
 from gateway.http.paging import Listing, PageParams
+from gateway.http.reports import within_reach
 from gateway.problems import ProblemCode, refuse
 from meter.account_messages import Text
 from meter.admin_messages import Adjustment, NewAdjustment, Page
@@ -22,10 +24,13 @@ LISTED: Listing[Adjustment] = Listing("adjustments", RowId, lambda each: each.id
 
 
 class AdjustmentsParams(PageParams, frozen=True, kw_only=True):
-    """Which part of the list, or of one organization's or user's."""
+    """Which part of the list, or of one organization's or user's; those whose moment is on
+    `first_day` or later, and on `last_day` or earlier, of UTC."""
 
     organization_id: Text | None = None
     user_id: Text | None = None
+    first_day: date | None = None
+    last_day: date | None = None
 
 
 def operations() -> list[AnyOperation]:
@@ -40,8 +45,9 @@ def operations() -> list[AnyOperation]:
 async def list_adjustments(call: Call[AdjustmentsParams, Nothing]) -> Page[Adjustment]:
     """With author, reason and time."""
     params = call.params
+    days = [day and within_reach(day) for day in (params.first_day, params.last_day)]
     found = await call.books.adjustments(
-        params.limit + 1, LISTED.after(params), params.organization_id, params.user_id
+        params.limit + 1, LISTED.after(params), params.organization_id, params.user_id, *days
     )
     return LISTED.page(params, found)
 
@@ -52,7 +58,7 @@ async def create_adjustment(call: Call[Nothing, NewAdjustment]) -> Adjustment:
     has to be there, and the user to be its member, or to have recorded on it."""
     body = call.body
     at = _moment(body.effective_at)
-    if not await call.books.organizations(1, only=body.organization_id):
+    if await find_organization(call, body.organization_id) is None:
         raise refuse(ProblemCode.INVALID_VALUE, "there is no such organization")
     if body.user_id is not None and not await call.books.has_user(
         body.organization_id, body.user_id

@@ -5,8 +5,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta
 
+from gateway.http.admin_accounts import find_organization
 from gateway.http.operations import AnyOperation, Call, Group, Nothing, Tag
 from gateway.http.paging import Listing, PageParams
+from gateway.http.reading import check_new_id
 from gateway.problems import Problem, ProblemCode, refuse
 from meter.account_messages import Text
 from meter.admin_messages import (
@@ -78,6 +80,7 @@ async def list_plans(call: Call[PageParams, Nothing]) -> Page[Plan]:
 
 async def create_plan(call: Call[Nothing, NewPlan]) -> Plan:
     """One that is there, or another of its name, is a `conflict`."""
+    check_new_id(call.body.id)
     await call.books.add_plan(call.body.id, call.body.name)
     return await _changed_plan(call, call.body.id, call.body)
 
@@ -120,7 +123,7 @@ async def create_subscription(call: Call[Nothing, NewSubscription]) -> PlanSubsc
     """In place of the one that the account has, which is canceled; what was used stays. Both the
     organization and the plan have to be there."""
     body = call.body
-    if not await call.books.organizations(1, only=body.organization_id):
+    if await find_organization(call, body.organization_id) is None:
         raise refuse(ProblemCode.INVALID_VALUE, "there is no such organization")
     if not await call.books.plans(1, only=body.plan_id):
         raise refuse(ProblemCode.INVALID_VALUE, "there is no such plan")

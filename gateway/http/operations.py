@@ -122,6 +122,7 @@ class Operation(Generic[Params, Body, Answer]):
             ProblemCode.TOKEN_REFUSED,
             ProblemCode.NOT_ALLOWED,
             ProblemCode.BAD_REQUEST,
+            ProblemCode.UNKNOWN_PARAMETER,
             *self.problems,
         ]
         if "{" in self.path:
@@ -131,6 +132,7 @@ class Operation(Generic[Params, Body, Answer]):
                 ProblemCode.BODY_TOO_LARGE,
                 ProblemCode.UNSUPPORTED_MEDIA_TYPE,
                 ProblemCode.INVALID_BODY,
+                ProblemCode.UNKNOWN_FIELD,
                 ProblemCode.INVALID_VALUE,
             ]
         if self.writes:

@@ -178,7 +178,7 @@ def _note(schema: Json, required: bool) -> str:
     known = [
         f"{words} <code>{escape(str(schema[key]))}</code>"
         for key, words in _BOUNDS
-        if key in schema
+        if schema.get(key) is not None  # to be null by default is to be optional
     ]
     return "; ".join(["required", *known] if required else known)
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
@@ -41,6 +42,14 @@ ADOPTION: Listing[Adoption] = Listing(
 )
 
 _encode = msgspec.json.Encoder().encode
+
+# What spreadsheets take for a formula: the first sign that is seen, in its full-width form too, or
+# a tab or a carriage return before anything. (OWASP, "CSV Injection".)
+_FORMULA = re.compile(
+    r"[\t\r]"
+    r"|[\s\x00-\x1f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*"
+    r"[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b\u2212]"
+)
 
 
 class Format(StrEnum):
@@ -93,6 +102,12 @@ class SpanPageParams(PageParams, frozen=True, kw_only=True):
         return span_of(self.first_day, self.last_day)
 
 
+class PowerParams(SpanPageParams, frozen=True, kw_only=True):
+    """Which days, of which organization, and which part of the list."""
+
+    organization_id: Text | None = None
+
+
 class ReportParams(SpanParams, frozen=True, kw_only=True):
     """What there is a row of, and how it is written."""
 
@@ -142,9 +157,10 @@ class ReportOperations:
         ]
 
     async def report(self, call: Call[ReportParams, Nothing]) -> Streamed:
-        """A row a day and user, a session or a minute, as of one moment, as far as it is durable.
-        A report that breaks off is one that failed. Only a few are made at once: 429 says when to
-        ask again."""
+        """A row a day and user, a session, a minute or an adjustment, as of one moment, as far as
+        it is durable. What was adjusted by hand is in the rows of adjustments alone. A report that
+        breaks off is one that failed. Only a few are made at once: 429 says when to ask
+        again."""
         params = call.params
         first, last = params.span()
         if self._running >= REPORTS_AT_ONCE:
@@ -185,16 +201,18 @@ class ReportOperations:
 
 
 async def analytics(call: Call[SpanParams, Nothing]) -> Analytics:
-    """Days are by each account's time zone, sessions by UTC; as far as it is durable."""
+    """Days are by each account's time zone, sessions and adjustments by UTC; as far as it is
+    durable."""
     first, last = call.params.span()
     return await call.books.analytics(first, last, call.params.organization_id)
 
 
-async def power_users(call: Call[SpanPageParams, Nothing]) -> Page[PowerUser]:
-    """Those who recorded most in these days, first; as far as it is durable."""
+async def power_users(call: Call[PowerParams, Nothing]) -> Page[PowerUser]:
+    """Those who recorded most in these days, first; as far as it is durable. With an organization,
+    on that alone."""
     params = call.params
     found = await call.books.power_users(
-        *params.span(), params.limit + 1, POWER_USERS.after(params)
+        *params.span(), params.limit + 1, POWER_USERS.after(params), params.organization_id
     )
     return POWER_USERS.page(params, found)
 
@@ -223,7 +241,8 @@ async def feature_adoption(call: Call[SpanPageParams, Nothing]) -> Page[Adoption
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Row], is_first: bool) -> bytes:
-    """RFC 4180."""
+    """RFC 4180. Ids and reasons are whatever somebody chose: none of them is a formula to the
+    spreadsheet of whoever opens the file."""
     text = io.StringIO()
     writer = csv.writer(text)
     if is_first:
@@ -233,6 +252,8 @@ def _csv(columns: Sequence[str], rows: Sequence[Row], is_first: bool) -> bytes:
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, str) and _FORMULA.match(value):
+        return "'" + value
     return value.isoformat() if isinstance(value, datetime) else value
 
 

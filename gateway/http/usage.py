@@ -143,13 +143,13 @@ class UsageOperations:
         projection = project(
             standing.period, total, check.limit_seconds, time.time(), days.time_zone
         )
-        mine = max(standing.member_used, 0)
+        mine = standing.member_used
         return UserStats(
             user_id=identity.user_id,
             organization_id=identity.organization_id,
-            current_month=_present_month(check, mine),
+            current_month=_present_month(check, mine, days.own_adjusted_seconds),
             total_audio_hours=_hours(lifetime.total_seconds),
-            monthly_audio_hours_used=_hours(mine),
+            monthly_audio_hours_used=_hours(max(mine, 0)),
             monthly_audio_hours_limit=_hours_or_none(check.limit_seconds),
             monthly_audio_hours_remaining=_hours_or_none(check.remaining_seconds),
             lifetime=lifetime,
@@ -175,11 +175,12 @@ class UsageOperations:
         return await self._checker.standing(organization_id, call.identity.user_id)
 
 
-def _present_month(check: LimitCheck, mine: int) -> PresentMonth:
+def _present_month(check: LimitCheck, mine: int, adjusted: int) -> PresentMonth:
     return PresentMonth(
         period_start=check.period_start,
         period_end=check.period_end,
         seconds_used=mine,
+        adjusted_seconds=adjusted,
         minutes_used=used_minutes(mine),
         account_seconds_used=check.used_seconds,
         minutes_limit=check.minutes_limit,

@@ -302,8 +302,10 @@ def test_an_organization_is_chosen_by_its_row_or_by_its_id(
     open_page(page, stub)
     page.get_by_role("button", name="Acme Ltd.").click()
     wait_until_it_is_of(page, "acme")
-    for path in ("analytics", "power-users", "feature-adoption"):
+    for path in ("analytics", "power-users"):
         assert figures.last(f"{USAGE}/{path}")["organization_id"] == "acme"
+    for path in ("feature-adoption", "dropped-off-users"):  # which know of no organization
+        assert "organization_id" not in figures.last(f"{USAGE}/{path}")
     expect(page.get_by_test_id("organization")).to_be_focused()
     page.keyboard.press("Control+a")
     page.keyboard.type("org & co")

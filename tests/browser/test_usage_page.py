@@ -156,6 +156,25 @@ def test_overage_is_apart(page: Page, stub: StubGateway) -> None:
     expect(page.get_by_test_id("stop-banner")).to_contain_text("No recording can begin.")
 
 
+@pytest.mark.parametrize(
+    ("limit", "beside"),
+    [(18_000, "of 5 h, 1 h 56 min in credit"), (None, "recorded, 1 h 56 min in credit")],
+)
+def test_a_credit_is_said_and_the_bar_is_empty(
+    page: Page, stub: StubGateway, limit: int | None, beside: str
+) -> None:
+    open_page(page, stub, account(usage(-7000, limit)))
+    expect(page.get_by_test_id("usage-amount")).to_have_text("0 s")
+    expect(page.get_by_test_id("usage-of")).to_have_text(beside)
+    if limit is None:
+        return
+    bar = page.get_by_test_id("usage-bar")
+    expect(bar).to_have_attribute("aria-valuenow", "0")
+    expect(bar).to_have_attribute("aria-valuetext", f"0 s {beside}")
+    expect(page.get_by_test_id("usage-text")).to_contain_text("6 h 56 min left.")
+    expect(page.get_by_test_id("status")).to_have_text("Active")
+
+
 def test_without_a_limit_it_says_so(page: Page, stub: StubGateway) -> None:
     open_page(page, stub, account(usage(4000, None)))
     expect(page.get_by_test_id("usage-amount")).to_have_text("1 h 6 min")

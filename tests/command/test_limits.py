@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 from typer.testing import CliRunner
 
@@ -41,6 +43,8 @@ def test_what_was_set_is_shown(database: None) -> None:
     )
     limits("set", "acme", "--minutes", "5", "--user", "bob")
     assert limits("set", "acme", "--unlimited", "--user", "bob") == "bob in acme: unlimited\n"
+    for unit in ("--hours", "--minutes"):
+        assert limits("set", "globex", unit, "-1") == "globex: unlimited\n"
     assert json.loads(limits("set", "acme", "--minutes", "5", "--user", "eve", "--json")) == {
         "organization_id": "acme",
         "user_id": "eve",
@@ -56,6 +60,30 @@ def test_what_was_set_is_shown(database: None) -> None:
     table = limits("show", "acme")
     assert "10 h" in table
     assert "ada" in table
+
+
+async def credit(url: str, organization: str, seconds: int) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "INSERT INTO usage_adjustments (organization_id, seconds, reason, author)"
+            " VALUES ($1, $2, 'an outage', 'olga')",
+            organization,
+            -seconds,
+        )
+    finally:
+        await connection.close()
+
+
+@pytest.mark.integration
+def test_a_credit_is_shown_as_one(database: None) -> None:
+    limits("set", "acme", "--hours", "5")
+    asyncio.run(credit(os.environ["DATABASE_URL"], "acme", 7000))
+    shown = json.loads(limits("show", "acme", "--json"))
+    assert (shown["used_seconds"], shown["remaining_seconds"]) == (-7000, 25_000)
+    table = limits("show", "acme")
+    assert "0 s, 1 h 56 min 40 s in credit" in table
+    assert "6 h 56 min 40 s" in table
 
 
 @pytest.mark.integration

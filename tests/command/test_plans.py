@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
+from datetime import datetime
 
+import asyncpg
 import pytest
 from typer.testing import CliRunner
 
@@ -76,6 +79,43 @@ def test_a_bill_shows_exact_seconds_and_what_is_billed(url: str) -> None:
     assert "60/60 on each period" in meter("bill", "org_1")
     earlier = json.loads(meter("bill", "org_1", "--at", "2001-01-15", "--json"))
     assert earlier["recorded_seconds"] == 0
+
+
+async def adjust(url: str, *rows: tuple[str | None, int, str]) -> None:
+    """Adjustments of `org_1` now, by Olga: of whom, seconds and why."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("INSERT INTO organizations (id) VALUES ('org_1')")
+        await connection.executemany(
+            "INSERT INTO usage_adjustments (organization_id, user_id, seconds, reason, author)"
+            " VALUES ('org_1', $1, $2, $3, 'olga')",
+            rows,
+        )
+    finally:
+        await connection.close()
+
+
+def test_a_bill_explains_its_adjustments_line_by_line(url: str) -> None:
+    asyncio.run(record(url))
+    assert json.loads(meter("bill", "org_1", "--json"))["adjustments"] == []
+    assert "adjusted" not in meter("bill", "org_1")
+    asyncio.run(adjust(url, (None, 90, "by [bold]phone"), ("user_1", -30, "an\x1boutage")))
+    shown = json.loads(meter("bill", "org_1", "--json"))
+    assert (shown["recorded_seconds"], shown["adjusted_seconds"]) == (61, 60)
+    lines = shown["adjustments"]
+    assert [(line["user_id"], line["seconds"], line["author"]) for line in lines] == [
+        (None, 90, "olga"),
+        ("user_1", -30, "olga"),
+    ]
+    assert lines[0]["reason"] == "by [bold]phone"
+    for line in lines:
+        at = datetime.fromisoformat(line["effective_at"]).timestamp()
+        assert shown["period_start"] <= at < shown["period_end"]
+    text = meter("bill", "org_1")
+    assert "adjusted by hand" in text
+    assert "by [bold]phone" in text
+    assert "an�outage" in text
+    assert re.search(r"user_1 +olga .* -30 s", text)
 
 
 def test_a_day_that_is_none_is_said(url: str) -> None:

@@ -25,7 +25,7 @@ def filled(path: str) -> str:
 
 async def test_organizations_are_made_read_and_changed(service: Service) -> None:
     operator = service.operator
-    body = {"id": "órg/1", "name": "Ørg", "monthly_audio_hours_limit": 10, "time_zone": "UTC"}
+    body = {"id": "órg 1", "name": "Ørg", "monthly_audio_hours_limit": 10, "time_zone": "UTC"}
     made = await operator.post(ORGANIZATIONS, body, status=201)
     assert (made["limit_seconds"], made["plan_id"], made["members"]) == (36_000, None, 0)
     again = await operator.ask("POST", ORGANIZATIONS, body)
@@ -99,7 +99,9 @@ async def test_members_are_put_listed_and_removed(service: Service) -> None:
     await operator.post(ORGANIZATIONS, {"id": "acme"}, status=201)
     for name in ("ann", "bob", "cyd"):
         await operator.ask("PUT", f"{path}/{name}", {"monthly_audio_hours_limit": 1.5})
-    changed = await operator.ask("PUT", f"{path}/bob", {})
+    kept = await operator.ask("PUT", f"{path}/bob", {})
+    assert kept.json()["monthly_audio_hours_limit"] == 1.5
+    changed = await operator.ask("PUT", f"{path}/bob", {"monthly_audio_hours_limit": None})
     assert changed.json()["monthly_audio_hours_limit"] is None
     found = await pages(operator, path, 2)
     assert [(each["user_id"], each["limit_seconds"]) for each in found] == [
@@ -198,6 +200,24 @@ async def test_adjustments_are_kept_with_author_and_reason(service: Service) -> 
     listed = await pages(operator, ADJUSTMENTS, 1, organization_id="acme", user_id="ann")
     assert [each["seconds"] for each in listed] == [-20, 120]
     assert await pages(operator, ADJUSTMENTS, 1, user_id="bob") == []
+
+
+async def test_adjustments_are_listed_by_the_day_they_hold_for(service: Service) -> None:
+    operator = service.operator
+    await service.limit("acme", 600)
+    moments = ("2026-01-14T23:59:59Z", "2026-01-15T00:00:00Z", "2026-01-16T00:00:00Z")
+    for seconds, moment in enumerate(moments, 1):
+        body = {"organization_id": "acme", "seconds": seconds, "reason": "x"}
+        await operator.post(ADJUSTMENTS, {**body, "effective_at": moment}, status=201)
+    for span, expected in (
+        ({"first_day": "2026-01-15", "last_day": "2026-01-15"}, [2]),
+        ({"first_day": "2026-01-15"}, [3, 2]),
+        ({"last_day": "2026-01-15"}, [2, 1]),
+    ):
+        listed = await pages(operator, ADJUSTMENTS, 1, **span)
+        assert [each["seconds"] for each in listed] == expected
+    wrong = await operator.ask("GET", ADJUSTMENTS, params={"first_day": "0001-01-01"})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "bad_request")
 
 
 @pytest.mark.parametrize(
@@ -318,10 +338,14 @@ async def test_a_tenant_sees_nothing_of_another(service: Service) -> None:
     named = {"organization_id": "acme", "user_id": "ann", "org_id": "acme"}
     for operation in PEOPLES:
         if operation.method == "GET" and "{" not in operation.path:
-            answer = await other.ask("GET", operation.path, params=named)
+            for name, value in named.items():
+                refused = await other.ask("GET", operation.path, params={name: value})
+                code = refused.json()["code"]
+                assert (refused.status_code, code) == (400, "unknown_parameter"), operation.name
+            answer = await other.ask("GET", operation.path)
             assert answer.status_code == 200, answer.text
             assert "acme" not in answer.text, operation.name
-    month = await other.get("/api/usage/current-month", daily="true", **named)
+    month = await other.get("/api/usage/current-month", daily="true")
     assert (month["used_seconds"], month["daily_breakdown"]) == (0, [])
-    stats = await other.get("/api/users/stats-v2", **named)
+    stats = await other.get("/api/users/stats-v2")
     assert (stats["lifetime"]["total_seconds"], stats["user_id"]) == (0, "bob")

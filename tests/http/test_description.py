@@ -146,3 +146,13 @@ async def test_both_can_be_read_as_a_page_without_scripts(service: Service) -> N
     for name in re.findall(r'href="#type-([^"]+)"', response.text):
         assert f'id="type-{name}"' in response.text
     assert (await service.client.get("/pages/docs.css")).status_code == 200
+
+
+async def test_the_page_says_what_may_be_said_and_nothing_of_none(service: Service) -> None:
+    page = (await service.client.get("/docs")).text
+    assert "None" not in page
+    for kind in ("Usage", "LimitCheck", "CurrentMonth", "PresentMonth"):
+        _, _, described = page.partition(f'id="type-{kind}"')
+        scope = described.partition("<code>scope</code>")[2].partition("</tr>")[0]
+        assert "<code>organization</code> | <code>member</code>" in scope, kind
+    assert "at most 1439 a call" in page

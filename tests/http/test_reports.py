@@ -60,6 +60,34 @@ async def test_a_report_has_the_same_rows_as_csv_and_json(service: Service) -> N
         assert {item["organization_id"] for item in ours} == {"acme"}
 
 
+async def test_no_text_of_a_csv_report_is_a_formula(service: Service) -> None:
+    formulas = (
+        *("=1+1", "+1", "-2", "@SUM(1)", "\tx", "\rx", " =1", "\n\t=1"),
+        *("\ufeff=1", "\uff1d1", "\u200b-1"),
+    )
+    others = ("a=1", "1-2", "'=1", '"=1', "a\n=1", "ann@example.com", "ü -1", "")
+    for name in formulas:
+        await record(service, name, "ann", 1)
+    for name in others:
+        await record(service, "acme", f"{name}.", 1)
+    told = {"acme", *(f"'{name}" for name in formulas)}
+    for rows in ("days", "sessions", "minutes"):
+        text = (await report(service, rows=rows, format="csv")).content.decode()
+        lines = list(csv.DictReader(io.StringIO(text, newline="")))
+        items = (await report(service, rows=rows, format="json")).json()
+        assert {line["organization_id"] for line in lines} == told
+        assert {item["organization_id"] for item in items} == {"acme", *formulas}
+        assert [line["user_id"] for line in lines] == [item["user_id"] for item in items]
+
+
+async def test_numbers_of_a_csv_report_are_left_as_they_are(service: Service) -> None:
+    await service.organization("acme")
+    body = {"organization_id": "acme", "seconds": -60, "reason": "=1+1"}
+    await service.operator.post("/api/admin/adjustments", body, status=201)
+    (line,) = csv.DictReader(io.StringIO((await report(service, rows="adjustments")).text))
+    assert (line["seconds"], line["reason"]) == ("-60", "'=1+1")
+
+
 async def test_a_report_of_nothing_has_its_head_alone(service: Service) -> None:
     assert (await report(service, format="json")).json() == []
     assert (
@@ -215,6 +243,8 @@ async def test_power_users_are_paged_those_who_recorded_most_first(service: Serv
         ("cyd", 180),
     ]
     assert found == await listed(service, path, 1, first_day=since)
+    there = await listed(service, path, 1, first_day=since, organization_id="globex")
+    assert [(each["user_id"], each["seconds"]) for each in there] == [("dan", 180)]
     everybody = await listed(service, path, 500, first_day=str(TODAY - timedelta(days=60)))
     assert everybody[-1]["user_id"] == "eve"
     before = await listed(
@@ -270,3 +300,44 @@ async def test_adoption_is_told_by_month_tier_and_feature_in_pages(service: Serv
     assert (both[-1]["month"], both[-1]["tier"], both[-1]["amount"]) == (str(before), "none", 9)
     long_ago = {"first_day": "2024-01-31", "last_day": "2024-02-01"}
     assert await listed(service, f"{USAGE}/feature-adoption", 9, **long_ago) == []
+
+
+async def adjust(service: Service, seconds: int, reason: str, **fields: object) -> None:
+    body = {"organization_id": "acme", "seconds": seconds, "reason": reason, **fields}
+    await service.operator.post("/api/admin/adjustments", body, status=201)
+
+
+async def test_adjustments_are_a_report_and_in_the_totals_of_analytics(service: Service) -> None:
+    await service.organization("acme")
+    await record(service, "acme", "ann", 10)
+    await adjust(service, -300, 'an outage, "ours"', user_id="ann")
+    await adjust(service, 60, "by phone")
+    long_ago = int(datetime(2026, 1, 15, tzinfo=UTC).timestamp())
+    await adjust(service, 5, "late", effective_at=long_ago)
+    items = (await report(service, rows="adjustments", format="json")).json()
+    assert [(each["user_id"], each["seconds"], each["reason"]) for each in items] == [
+        ("ann", -300, 'an outage, "ours"'),
+        (None, 60, "by phone"),
+    ]
+    assert {each["author"] for each in items} == {"olga"}
+    text = await report(service, rows="adjustments", format="csv")
+    lines = list(csv.DictReader(io.StringIO(text.text)))
+    assert [line.keys() for line in lines] == [item.keys() for item in items]
+    assert [(line["user_id"], line["seconds"], line["reason"]) for line in lines] == [
+        ("ann", "-300", 'an outage, "ours"'),
+        ("", "60", "by phone"),
+    ]
+    for line, item in zip(lines, items, strict=True):
+        for name in ("effective_at", "created_at"):
+            assert datetime.fromisoformat(line[name]) == datetime.fromisoformat(item[name])
+    then = {"first_day": "2026-01-15", "last_day": "2026-01-15"}
+    (late,) = (await report(service, rows="adjustments", format="json", **then)).json()
+    assert late["reason"] == "late"
+    other = await report(service, rows="adjustments", format="json", organization_id="globex")
+    assert other.json() == []
+    span = {"first_day": str(TODAY - timedelta(days=1))}
+    found = await service.operator.get(ANALYTICS, **span)
+    assert (found["seconds"], found["adjusted_seconds"]) == (600, -240)
+    assert sum(day["seconds"] for day in found["days"]) == 600
+    ours = await service.operator.get(ANALYTICS, organization_id="globex", **span)
+    assert ours["adjusted_seconds"] == 0

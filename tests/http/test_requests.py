@@ -69,9 +69,8 @@ async def test_where_nothing_has_to_be_said_no_body_is_needed(service: Service, 
 
 
 async def test_a_body_is_bounded(service: Service) -> None:
-    filler = GOOD[:-1] + b', "x": "' + b"x" * 65_536 + b'"}'
-    assert await send(service, filler) == (413, "body_too_large")
-    fits = GOOD[:-1] + b', "x": "' + b"x" * 60_000 + b'"}'
+    assert await send(service, GOOD + b" " * 65_536) == (413, "body_too_large")
+    fits = GOOD + b" " * 60_000
     assert (await send(service, fits))[0] == 200
 
 
@@ -79,6 +78,41 @@ async def test_a_body_is_json(service: Service) -> None:
     for media_type in ("text/plain", "application/x-www-form-urlencoded", ""):
         assert await send(service, GOOD, media_type) == (415, "unsupported_media_type")
     assert (await send(service, GOOD, "Application/JSON; charset=utf-8"))[0] == 200
+
+
+async def test_a_body_is_not_compressed(service: Service) -> None:
+    for path, coding in ((USE, "gzip"), ("/api/billing/init-user", "br, gzip")):
+        headers = {"content-type": "application/json", "content-encoding": coding}
+        answer = await service.caller().ask("POST", path, content=b"{}", headers=headers)
+        code = answer.json()["code"]
+        assert (answer.status_code, code) == (415, "unsupported_media_type")
+        assert answer.headers["accept-encoding"] == "identity"
+    headers = {"content-type": "application/json", "content-encoding": "identity"}
+    answer = await service.caller().ask("POST", USE, content=GOOD, headers=headers)
+    assert answer.status_code == 200
+
+
+async def test_nobody_is_led_elsewhere_for_a_slash_at_the_end(service: Service) -> None:
+    for path in ("/api/usage/check-limit/", "/usage/", "/openapi.json/", "/healthz/"):
+        answer = await service.caller().ask("GET", path, headers={"host": "evil.example"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert "location" not in answer.headers
+
+
+async def test_what_is_no_method_is_refused_before_it_is_a_request(service: Service) -> None:
+    answer = await service.client.request("FOO", "/healthz")
+    assert answer.status_code == 400
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("path", ["/v1/record", "/v1/usage", "/v1/ops"])
+async def test_where_a_websocket_is_spoken_a_plain_request_is_told_so(
+    service: Service, path: str
+) -> None:
+    answer = await service.client.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (426, "upgrade_required")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["upgrade"] == "websocket"
 
 
 async def test_a_wrong_method_is_told_all_right_ones(service: Service) -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 from meter.periods import month_of
 from meter.profile_messages import UserStats
 from meter.projection import DAY_SECONDS, project, recommend
-from tests.calm import month_in
+from tests.calm import calm_zone, month_in
 from tests.http.conftest import Caller, Service
 
 MONTH = month_of(1_794_000_000)  # November 2026, of 30 days
@@ -136,7 +136,8 @@ def test_a_projection_at_the_edges() -> None:
     none = project(MONTH, 60, 0, MONTH.end - 1, "UTC")
     assert none.projected_percentage == 100
     given_back = project(MONTH, -600, 600, MONTH.start + DAY_SECONDS, "UTC")
-    assert (given_back.projected_seconds, given_back.limit_reached_on) == (-600, None)
+    assert (given_back.projected_seconds, given_back.projected_minutes) == (0, 0)
+    assert (given_back.projected_percentage, given_back.limit_reached_on) == (0, None)
 
 
 PLANS = (60, 5000)  # minutes, of which 36,000 seconds are between
@@ -226,3 +227,92 @@ async def test_features_are_told_by_month_and_tier(service: Service) -> None:
     (month,) = (await caller.get("/api/users/stats-v2"))["months"]
     assert month["seconds_used"] == 60
     assert datetime.fromisoformat(month["last_activity"]) <= datetime.now(UTC)
+
+
+async def adjust(service: Service, organization: str, seconds: int, user: str | None) -> None:
+    body = {"organization_id": organization, "seconds": seconds, "reason": "x", "user_id": user}
+    await service.operator.post("/api/admin/adjustments", body, status=201)
+
+
+async def test_a_credit_shows_in_seconds_and_makes_no_minutes_or_percentages_negative(
+    service: Service,
+) -> None:
+    caller = service.caller("acme", "ann")
+    await service.limit("acme", 18_000)
+    await service.limit("acme", -1, "ann")
+    await adjust(service, "acme", -7000, "ann")
+    check = await caller.get("/api/usage/check-limit")
+    month = await month_of_account(caller)
+    stats = await caller.get("/api/users/stats-v2")
+    present = stats["current_month"]
+    for answer in (check, month, present):
+        assert (answer["minutes_used"], answer["percentage_used"]) == (0, 0)
+        assert (answer["minutes_limit"], answer["minutes_remaining"]) == (300, 416)
+    for answer in (check, month):
+        assert (answer["used_seconds"], answer["remaining_seconds"]) == (-7000, 25_000)
+    assert (present["seconds_used"], present["account_seconds_used"]) == (-7000, -7000)
+    assert (month["adjusted_seconds"], present["adjusted_seconds"]) == (-7000, -7000)
+    for projection in (month["projection"], stats["projection"]):
+        names = ("projected_seconds", "projected_minutes", "projected_percentage")
+        assert [projection[name] for name in names] == [0, 0, 0]
+    hours = (stats["monthly_audio_hours_used"], stats["monthly_audio_hours_remaining"])
+    assert hours == (0, 6.94)
+    asked = {"usage_type": "minutes_per_month"}
+    minutes = await caller.post("/api/billing/usage-check", asked)
+    assert (minutes["current_usage"], minutes["limit"], minutes["remaining"]) == (0, 300, 416)
+    summary = await caller.get("/api/billing/usage-summary")
+    (listed,) = (each for each in summary["usages"] if each["usage_type"] == asked["usage_type"])
+    shown = ("current_usage", "limit", "remaining", "percentage_used")
+    assert [listed[name] for name in shown] == [0, 300, 416, 0]
+    limits = await service.operator.get("/api/admin/organizations/acme/limits", user_id="ann")
+    assert (limits["used_seconds"], limits["adjusted_seconds"]) == (-7000, -7000)
+
+
+async def test_a_credit_of_a_personal_account_leaves_no_minutes_below_zero(
+    service: Service,
+) -> None:
+    caller = service.caller()
+    await service.calm(caller.organization)
+    assert await caller.get("/api/billing/subscription-info") == {"subscription": None}
+    assert (await caller.get("/api/usage/check-limit"))["minutes_limit"] == 300
+    await caller.post("/api/billing/init-user", {})
+    await adjust(service, caller.organization, -90, caller.user)
+    overview = await caller.get("/api/profile/overview")
+    assert (overview["minutes_used_this_month"], overview["minutes_remaining"]) == (0, 301)
+    assert (await caller.get("/api/usage/check-limit"))["minutes_used"] == 0
+
+
+async def test_what_was_adjusted_stands_beside_what_was_recorded(service: Service) -> None:
+    caller = service.caller("acme", "ann")
+    await service.calm("acme")
+    for ago in range(2, 12):
+        await record(caller, 60, ago)
+    await service.flush()
+    await adjust(service, "acme", -300, "ann")
+    await adjust(service, "acme", -100, None)
+    stats = await caller.get("/api/users/stats-v2")
+    present, (recorded,) = stats["current_month"], stats["months"]
+    assert (present["seconds_used"], present["adjusted_seconds"]) == (300, -300)
+    assert (recorded["seconds_used"], recorded["adjusted_seconds"]) == (600, -300)
+    assert stats["lifetime"]["total_seconds"] == 600
+    month = await month_of_account(caller, daily="true")
+    assert (month["used_seconds"], month["adjusted_seconds"]) == (200, -400)
+    assert sum(day["seconds"] for day in month["daily_breakdown"]) == 600
+
+
+async def test_an_adjustment_is_of_the_calendar_month_of_the_accounts_time_zone(
+    service: Service,
+) -> None:
+    caller = service.caller("acme", "ann")
+    zone = calm_zone(("Asia/Tokyo", "America/Los_Angeles"))
+    await service.organization("acme", zone)
+    await record(caller, 60)
+    await service.flush()
+    month = month_in(zone, int(time.time()))
+    for moment, seconds in ((month.start - 1, 7), (month.start, 30), (month.end, 500)):
+        body = {"organization_id": "acme", "seconds": seconds, "reason": "x", "user_id": "ann"}
+        await service.operator.post(
+            "/api/admin/adjustments", {**body, "effective_at": moment}, status=201
+        )
+    (shown,) = (await caller.get("/api/users/stats-v2"))["months"]
+    assert (shown["seconds_used"], shown["adjusted_seconds"]) == (60, 30)

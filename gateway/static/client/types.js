@@ -8,7 +8,7 @@
  * @typedef {"idle" | "connecting" | "connected" | "draining" | "waiting" | "away" | "ended"} State
  *
  * @typedef {object} Usage an account's figures in the present period
- * @property {number} used_seconds
+ * @property {number} used_seconds below zero where more was credited by hand than is used
  * @property {number | null} limit_seconds null when unlimited
  * @property {number | null} remaining_seconds null when unlimited
  * @property {boolean} unlimited

@@ -38,7 +38,7 @@ const lists = [
   new PagedBars(token, showNoAnswer, {
     id: "adoption",
     path: "/api/admin/usage/feature-adoption",
-    query: ofChosen,
+    query: () => daysOf(chosen.span),
     row: ({ usage_type: type, tier, month, users, amount, accounts }) => ({
       name: featureText(type),
       note: `${names.plan(tier === "none" ? null : tier)}, ${monthText(month)}`,
@@ -46,7 +46,7 @@ const lists = [
       cells: [count(users), count(accounts), count(amount)],
     }),
     none: "No feature was used in these months.",
-    text: "In the whole months of these days. Accounts are all that had the tier.",
+    text: "Of all organizations, in the whole months of these days. Accounts are all that had the tier.",
   }),
   new PagedBars(token, showNoAnswer, {
     id: "power",
@@ -124,9 +124,14 @@ function askAnalytics(span, signal) {
 }
 
 /** What is asked for of it, and of the organization if one is chosen. @param {Span} span @returns {Record<string, string>} */
-function ofSpan({ first, last }) {
-  const days = { first_day: first, last_day: last };
+function ofSpan(span) {
+  const days = daysOf(span);
   return chosen.organization === "" ? days : { ...days, organization_id: chosen.organization };
+}
+
+/** @param {Span} span @returns {Record<string, string>} */
+function daysOf({ first, last }) {
+  return { first_day: first, last_day: last };
 }
 
 // What is shown ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
  */
 
 import { element, fill, setText } from "./page.js";
-import { amountText, limitText, overageText, periodText } from "./words.js";
+import { amountText, limitText, overageText, periodText, usedText } from "./words.js";
 
 /** @typedef {import("/client/types.js").Usage} Usage */
 /** @typedef {"fine" | "near" | "over" | "unlimited"} Level */
@@ -30,8 +30,8 @@ export function showUsage(usage) {
   const { used_seconds: used, limit_seconds: limit, remaining_seconds: left } = usage;
   const level = levelOf(usage);
   element("usage").dataset.level = level;
-  setText("usage-amount", amountText(used));
-  setText("usage-of", limit === null ? "recorded" : `of ${amountText(limit)}`);
+  setText("usage-amount", amountText(Math.max(0, used)));
+  setText("usage-of", usedText(used, limit));
   setText("usage-mark", MARKS[level]);
   element("usage-mark").hidden = MARKS[level] === "";
   const period = periodText(usage.period_start, usage.period_end);
@@ -39,7 +39,7 @@ export function showUsage(usage) {
   setText("usage-overage", overageText(usage.overage_seconds ?? 0));
   element("usage-overage").hidden = !usage.overage_seconds;
   element("usage-bar").hidden = limit === null;
-  if (limit !== null) showBar(used, limit);
+  if (limit !== null) showBar(Math.max(0, used), limit, usedText(used, limit));
 }
 
 /** Nothing is known of the account. */
@@ -50,12 +50,12 @@ export function clearUsage() {
   for (const id of ["usage-mark", "usage-bar", "usage-overage"]) element(id).hidden = true;
 }
 
-/** @param {number} used @param {number} limit */
-function showBar(used, limit) {
+/** @param {number} used @param {number} limit @param {string} text of what it is */
+function showBar(used, limit, text) {
   const share = limit > 0 ? used / limit : 1;
   fill("usage-fill", share);
   element("usage-bar").setAttribute("aria-valuenow", String(Math.min(100, Math.round(share * 100))));
-  element("usage-bar").setAttribute("aria-valuetext", `${amountText(used)} of ${amountText(limit)}`);
+  element("usage-bar").setAttribute("aria-valuetext", `${amountText(used)} ${text}`);
   const tick = element("usage-tick");
   tick.hidden = nearFrom(limit) <= 0;
   tick.style.left = `${(nearFrom(limit) / limit) * 100}%`;

@@ -34,6 +34,17 @@ export function amountText(seconds) {
   return `${rest} s`;
 }
 
+/**
+ * What stands beside the used amount.
+ *
+ * @param {number} used seconds; below zero where more was credited by hand than is used
+ * @param {number | null} limit seconds
+ */
+export function usedText(used, limit) {
+  const of = limit === null ? "recorded" : `of ${amountText(limit)}`;
+  return used < 0 ? `${of}, ${amountText(-used)} in credit` : of;
+}
+
 /** @param {number} count @param {string} unit */
 export function countText(count, unit) {
   return `${count} ${unit}${count === 1 ? "" : "s"}`;
