@@ -97,7 +97,7 @@ class Book:
     def owed(self) -> set[int]:
         """What has to be billed, as far as limits allow."""
         if self.abandoned:  # its gateway gives back what was counted
-            return self.durable | (self.counted & self.claimed)
+            return self.durable | ((self.counted & self.claimed) - self.unsure)
         return (self.claimed - self.unsure) | self.durable
 
     @property

@@ -172,8 +172,7 @@ def _over_limit(book: Book, missing: set[int], billed: int) -> set[int]:
     so is excused."""
     if billed < book.durable_seconds:
         missing = missing - book.durable
-    told_seconds = book.end.session_seconds if book.end is not None and book.end.confirmed else None
-    if book.limited or told_seconds == billed:
+    if book.limited or (book.end is not None and book.end.session_seconds == billed):
         return missing
     return {second for second in missing if second > max(book.recorded) - UNANSWERED_SECONDS}
 

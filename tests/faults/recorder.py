@@ -145,14 +145,12 @@ class SimulatedRecorder:
                     await self._pause(core.connect_at)
                 await self._connect_once()
             self.book.ended_at, self.book.end = time.monotonic(), core.end
-            self.book.doubtful = self.book.claimed & self._doubtful()
-            present = self._server.second()
-            self.book.ahead = {
-                second: max(self._sent_ahead.get(second, 0), second - present)
-                for second in self.book.doubtful
-            }
+            self._doubt(self.book.claimed & self._doubtful())
         except asyncio.CancelledError:
             self.book.abandoned, self.book.vanished_at = True, time.monotonic()
+            # Those of a clock that was far ahead can't be given back before it gets there.
+            far = self._server.second() + FAR_SECONDS
+            self._doubt({second for second in self.book.claimed if second > far})
             if self._socket is not None:
                 self._socket.transport.abort()
             raise
@@ -337,6 +335,13 @@ class SimulatedRecorder:
             self.book.durable_seconds = max(self.book.durable_seconds, ack.session_seconds)
         for second in known:
             del self._frame_of[second]
+
+    def _doubt(self, seconds: set[int]) -> None:
+        present = self._server.second()
+        self.book.doubtful = seconds
+        self.book.ahead = {
+            second: max(self._sent_ahead.get(second, 0), second - present) for second in seconds
+        }
 
     def _doubtful(self) -> set[int]:
         """What is held and may have been refused for being too early (the message doesn't say

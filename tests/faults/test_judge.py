@@ -293,6 +293,20 @@ def test_what_an_account_lacks_is_no_more_than_was_recorded_past_its_limit() -> 
     assert judged([one, other], Caps({"acme": 12}), **facts).lost == 9
 
 
+def test_a_recorder_that_vanished_is_owed_no_second_of_a_clock_that_was_far_ahead() -> None:
+    one = book(abandoned=True)
+    far = STARTED + 3600
+    one.recorded.add(far)
+    one.sent = one.counted = set(one.recorded)
+    facts: dict[str, Any] = {"billed": {one.session_id: one.recorded - {far}}}
+    facts["ledger"] = {"acme": 10}
+    assert judged([one], **facts).lost == 1
+    one.doubtful, one.ahead = {far}, {far: 3600.0}
+    assert judged([one], **facts).good
+    one.durable = {far}
+    assert judged([one], **facts).lost == 1
+
+
 def test_a_doubtful_second_that_was_durable_is_owed() -> None:
     one = book()
     one.doubtful, one.durable = {STARTED + 8, STARTED + 9}, {STARTED + 8}
