@@ -182,6 +182,7 @@ def build_app(parts: Parts) -> Starlette:
             await parts.counter.settle(SETTLE_SECONDS)
             for task in running:
                 task.cancel()
+            await parts.counter.aclose()
 
     routes: list[BaseRoute] = [
         *parts.health.routes(),

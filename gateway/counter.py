@@ -296,6 +296,13 @@ class Counter:
                     await self.flush()
                     await asyncio.sleep(self._tick_seconds)
 
+    async def aclose(self) -> None:
+        """Give up what still goes on in the background."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _count(self, batch: list[Speaker]) -> bool:
         items = [CountItem(each.session.key, each.session.take()) for each in batch]
         started = time.monotonic()
@@ -381,8 +388,6 @@ class Counter:
             state = replace(session.state, seconds=reply.seconds, highest=reply.highest)
             self.spawn(self._finish(speaker, reason, state))  # the answer was cut off
             return
-        if reason is not None:
-            session.tally.surrender()
         session.counted(reply, now)
         if reason is not None:  # what is lost can be undone
             self._keep(session, None if reason is EndReason.LOST else reason)

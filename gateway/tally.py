@@ -112,15 +112,6 @@ class Tally:
             return min(durable_through, self.undurable.lowest() - 1)
         return durable_through
 
-    def surrender(self) -> None:
-        """The session has ended without what waits: that is given back to it, as far as it was
-        before the end."""
-        if self.waiting:
-            self.put_back()
-            self.undurable.merge(self.pending)
-            self.pending.clear()
-            self.doubted = True
-
     def forget(self) -> None:
         """None of these can be counted any more, nor given back."""
         self.drop_pending()

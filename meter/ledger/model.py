@@ -110,6 +110,7 @@ class Model(Restorable):
 
     def _end(self, session: Session, reason: EndReason, now: Moment) -> None:
         session.ended_at, session.end_reason = now[0], reason.value
+        session.due_at_once(now[0])
         session.change(now)
 
     # Counting
@@ -137,7 +138,7 @@ class Model(Restorable):
         answer = self._count_in(session, item, now[0], min(latest, session.ended_at))
         if answer.new:
             session.expiring = False
-            session.due_by(now[0])
+            session.due_at_once(now[0])
         return answer
 
     def _count_in(self, session: Session, item: CountItem, now: int, until: int) -> Counted:

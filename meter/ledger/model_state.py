@@ -70,6 +70,13 @@ class Session:
         """Something is to be made durable by then, if not earlier."""
         self.due = moment if self.due is None else min(self.due, moment)
 
+    def due_at_once(self, now: int) -> None:
+        """All of an ended session is due now, also if the clock is set back by then: not when its
+        last minute would have been, unless that was before its last second already."""
+        if self.due is None or self.due > self.origin + self.highest + 1:
+            self.due = now
+        self.due_by(now)
+
     def set_back(self, now: int) -> None:
         """What is due by a clock that was set back is due now."""
         if self.due is not None and self.due > now + FARTHEST_SECONDS:

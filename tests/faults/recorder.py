@@ -111,6 +111,7 @@ class SimulatedRecorder:
         self._too_early = False  # some seconds on this connection, as the server says
         self._frame_of: dict[int, int] = {}  # by epoch second; those not known to be counted
         self._sent_ahead: dict[int, float] = {}  # on this connection: those ahead of the server
+        self._held_ahead: dict[int, float] = {}  # the same of those that are held after `finish`
         self._ahead: set[int] = set()  # refused so, and far ahead of what time it is in truth
         self._wake = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -238,6 +239,10 @@ class SimulatedRecorder:
             under_way = self._under_way(now)
             if under_way is not None:
                 self._add(self._habit.report(under_way), now)
+        if self._finishing:
+            present = self._server.second()
+            for second in self._held():
+                self._held_ahead[second] = max(self._held_ahead.get(second, 0), second - present)
         core.advance(now, self.clock.wall())
         self._note()
 
@@ -340,7 +345,10 @@ class SimulatedRecorder:
         present = self._server.second()
         self.book.doubtful = seconds
         self.book.ahead = {
-            second: max(self._sent_ahead.get(second, 0), second - present) for second in seconds
+            second: max(
+                self._sent_ahead.get(second, 0), self._held_ahead.get(second, 0), second - present
+            )
+            for second in seconds
         }
 
     def _doubtful(self) -> set[int]:

@@ -143,11 +143,15 @@ class House:
         return recorder.recorded - held - self.excused.get(recorder.key, set())
 
     def stopped(self, key: SessionKey) -> None:
-        """An operator ends a session: what comes later need not count."""
+        """An operator ends a session: what isn't counted by then need not count."""
         moment = int(self.clock.time())
         for recorder in self.recorders:
             if recorder.key == key:
                 recorder.counts_until = min(recorder.counts_until, moment)
+                known = self.rows.has(key) | self.ledger.counted(key)
+                for gateway in self.gateways:
+                    known |= gateway.client.confirmed.get(key, set())
+                self.excused.setdefault(key, set()).update(recorder.recorded - known)
 
     def audit(self) -> None:
         """At the end: all that is owed is in rows, and nothing else."""

@@ -178,25 +178,8 @@ async def test_a_session_that_an_operator_ended_is_kept_too(world: World) -> Non
     peer.hear(10, 10)
     await until(lambda: peer.closed == 4503)
     world.ledger.wipe()
-    await until(lambda: world.seconds() == set(range(11)))
+    await until(lambda: world.seconds() == set(range(10)))
     await until(lambda: world.ledger.entries[peer.session_id].state.end_reason == "admin")
-
-
-async def test_what_was_heard_before_an_operators_stop_counts_and_what_came_after_does_not(
-    world: World,
-) -> None:
-    peer = await world.session()
-    peer.hear(0, 9)
-    await until(lambda: not peer.session.tally.waiting)
-    world.ledger.end(peer.session_id, EndReason.ADMIN)
-    now = int(world.now) - world.ledger.entries[peer.session_id].state.origin
-    world.now += 10
-    peer.hear(now - 5, now + 5)
-    await until(lambda: peer.closed == 4503)
-    await until(lambda: world.seconds() == {*range(10), *range(now - 5, now + 1)})
-    assert world.ledger.entries[peer.session_id].state.end_reason == "admin"
-    world.ledger.flush(world.storage)
-    await until(lambda: world.counter.keeper.ended == 0)
 
 
 async def test_an_operators_stop_on_a_replica_that_was_behind_loses_nothing(world: World) -> None:
@@ -210,7 +193,7 @@ async def test_an_operators_stop_on_a_replica_that_was_behind_loses_nothing(worl
     stopped = peer.sent[-1]
     assert isinstance(stopped, Stopped)
     assert stopped.durable_through == -1
-    await until(lambda: world.seconds() == set(range(11)))
+    await until(lambda: world.seconds() == set(range(10)))
 
 
 async def test_a_recorder_is_told_of_the_end_once_all_is_durable_or_the_wait_is_over(

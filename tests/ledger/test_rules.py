@@ -342,6 +342,18 @@ def test_a_session_that_ended_otherwise_stays_ended(scene: Scene, reason: EndRea
     assert scene.session().end_reason == reason
 
 
+def test_what_ended_while_the_clock_was_ahead_is_due_once_it_is_set_back(scene: Scene) -> None:
+    scene.start()
+    scene.pass_seconds(10)
+    scene.count((0, 9))
+    scene.pass_seconds(3600)
+    scene.world.close(ANN, EndReason.STOPPED)
+    scene.pass_seconds(-3599)
+    scene.flush()
+    assert scene.session().pending == set()
+    assert scene.stored().end_reason == EndReason.STOPPED
+
+
 def test_an_ended_session_takes_back_what_was_before_its_end_and_stays_ended(scene: Scene) -> None:
     scene.start()
     scene.count((0, 2))

@@ -110,7 +110,7 @@ async def test_an_accounts_figures_and_live_sessions(
     before = this.start // 60 - 1
     mine = due((THIS_MINUTE, 0b111), (before, FULL), origin=before * 60)
     colleague = due((THIS_MINUTE, 0b1), user="user_2")
-    ended = due((THIS_MINUTE, 0b11), ended_at=NOW + 9, end_reason="client")
+    ended = due((THIS_MINUTE, 0b11), ended_at=NOW + 9, end_reason="stopped")
     elsewhere = due((THIS_MINUTE, FULL), organization="org_2")
     await writer.write([mine, colleague, ended, elsewhere])
 

@@ -81,12 +81,24 @@ local function unlist_live(prefix, org, id)
   end
 end
 
+-- All of an ended session is due at once, and stays so if the clock is set back by then: when its last
+-- minute would have been due doesn't stand for that, unless that was before its last second already.
+local function due_at_once(session, now)
+  local due = session.prefix .. ':due'
+  local before = call('ZSCORE', due, session.id)
+  if before and tonumber(before) <= session.origin + session.highest + 1 then
+    call('ZADD', due, 'LT', now, session.id)
+  else
+    call('ZADD', due, now, session.id)
+  end
+end
+
 local function end_session(session, reason, now)
   session.ended_at, session.reason = now, reason
   session.revision = next_revision(session)
   call('HSET', session.key, 'e', now, 'y', reason, 'r', string.format('%d', session.revision))
   unlist_live(session.prefix, session.org, session.id)
-  call('ZADD', session.prefix .. ':due', 'LT', now, session.id)
+  due_at_once(session, now)
 end
 
 local function describe(session)

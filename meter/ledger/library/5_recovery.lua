@@ -77,7 +77,7 @@ local function give_back(keys, args)
     if tonumber(reply[1]) and reply[1] > 0 then
       call('PERSIST', session.key)
       call('PERSIST', session.bits)
-      call('ZADD', prefix .. ':due', 'LT', now, id)
+      due_at_once(session, now)
     end
   end
   return reply
