@@ -344,6 +344,7 @@ def test_a_session_that_ended_otherwise_stays_ended(scene: Scene, reason: EndRea
 
 def test_what_ended_while_the_clock_was_ahead_is_due_once_it_is_set_back(scene: Scene) -> None:
     scene.start()
+    scene.flush()
     scene.pass_seconds(10)
     scene.count((0, 9))
     scene.pass_seconds(3600)
