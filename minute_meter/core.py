@@ -80,6 +80,7 @@ class Core:
         self._stopping = False
         self._stop_sent = False
         self._ever_stop_sent = False
+        self._time_told = False  # since the session is to stop
         self._notice: StopNotice | None = None
         self._last_error: Error | None = None
         self._set_backs = 0
@@ -291,6 +292,10 @@ class Core:
         # not waited for.
         wait_for = self._due_soon(now) if last_wanted is None else last_wanted
         if self._stopping and not self._stop_sent and not self.held.has_unsent(wait_for):
+            if last_wanted is None and self.held.has_unsent() and not self._time_told:
+                # The server's clock may have been put right since it told the time: ask once more.
+                self._move_at = now
+                return
             self._stop_sent = self._ever_stop_sent = True
             self._frames.append(wire.STOP)
 
@@ -309,6 +314,7 @@ class Core:
         self._record(now)
         before = self.origin
         self._timeline.synchronize(message.origin, message.server_time, now)
+        self._time_told = self._stopping
         if before is not None and before != message.origin:
             self._renumber(before - message.origin)
         self.phase = Phase.LIVE

@@ -36,7 +36,33 @@ def test_stop_does_not_wait_for_seconds_of_a_clock_that_was_set_back_by_an_hour(
     bench.start(resumed=True)
     bench.take()
     bench.core.stop(bench.time)
+    ask_again(bench)
+    bench.start(resumed=True)
     assert STOP in bench.take()
+
+
+def test_a_clock_that_was_put_right_is_asked_for_before_seconds_are_given_up() -> None:
+    bench = Bench()
+    bench.start()
+    bench.run(3)
+    bench.lose()
+    bench.server_ahead = -3600.0
+    bench.start(resumed=True)
+    bench.take()
+    bench.server_ahead = 0.0
+    bench.core.stop(bench.time)
+    ask_again(bench)
+    bench.start(resumed=True)
+    heard, stop = bench.take()
+    assert (heard["from"], stop) == (0, STOP)
+
+
+def ask_again(bench: Bench) -> None:
+    """It lets go of the connection, to be told the time on another one."""
+    assert STOP not in bench.take()
+    bench.core.advance(bench.time)
+    assert bench.core.drop == "move"
+    bench.lose()
 
 
 def test_nor_for_those_of_a_session_that_began_by_such_a_clock() -> None:
@@ -47,6 +73,8 @@ def test_nor_for_those_of_a_session_that_began_by_such_a_clock() -> None:
     bench.start(resumed=True, origin=ORIGIN + 3600)
     bench.take()
     bench.core.stop(bench.time)
+    ask_again(bench)
+    bench.start(resumed=True, origin=ORIGIN + 3600)
     assert STOP in bench.take()
 
 

@@ -44,6 +44,8 @@ export class Session {
   #stopping = false;
   #stopSent = false;
   #everStopSent = false;
+  /** Whether the server has told the time since the session is to stop. */
+  #timeTold = false;
   /** The server has said `stop`: why, and the last second that it counts. @type {{ reason: string, last: number } | null} */
   #notice = null;
   #resynchronizedAt = -Infinity;
@@ -288,6 +290,7 @@ export class Session {
     if (this.#startedOnce) this.#renumber(this.#origin - message.origin);
     this.#origin = message.origin;
     this.#clock.synchronize(message.origin, message.server_time, now);
+    this.#timeTold = this.#stopping;
     const underWay = Math.floor(this.#clock.position(now));
     // By a clock that was set back, what is recorded from here has lower numbers than before.
     if (this.#claimedThrough > underWay + SET_BACK_SECONDS) this.#claimedThrough = underWay - 1;
@@ -416,6 +419,11 @@ export class Session {
     }
     const awaited = this.#notice?.last ?? underWay + DUE_SOON_SECONDS;
     if (this.#stopping && !this.#stopSent && !this.#held.waiting(awaited)) {
+      if (this.#notice === null && !this.#timeTold && this.#held.waiting(Infinity)) {
+        // The server's clock may have been put right since it told the time: ask once more.
+        this.#reconnect(now);
+        return;
+      }
       this.#stopSent = this.#everStopSent = true;
       this.#send({ type: "stop" });
     }
