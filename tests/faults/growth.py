@@ -8,6 +8,7 @@ from tests.faults.house import House, Unit
 from tests.faults.programs import Size
 
 SETTLE_SECONDS = 15.0
+START_SECONDS = 30.0
 # A gateway has up to 40 connections to the ledger and some to Postgres, and keeps them.
 MOST_MADE = 64
 # Of figures that come and go: a look that is under way, a descriptor of a name that is looked up.
@@ -19,9 +20,13 @@ Sizes = Mapping[str, Size]
 
 
 async def measure(house: House) -> Sizes:
-    """What each kind of process holds; of several, one of those that hold most. Raises OSError
-    when one doesn't run."""
+    """What each kind of process holds; of several, one of those that hold most. Waits for those
+    that still start. Raises OSError when one doesn't run."""
+    deadline = time.monotonic() + START_SECONDS
     sizes = await _sizes(house.units)
+    while None in sizes.values() and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)
+        sizes = await _sizes(house.units)
     kinds: dict[str, Size] = {}
     for label, size in sizes.items():
         if size is None:
