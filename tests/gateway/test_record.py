@@ -5,7 +5,7 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -279,12 +279,20 @@ async def test_200_sessions_at_once_are_counted_exactly(
     assert gateway.parts.counter.speakers() == []
 
 
+@asynccontextmanager
+async def a_moment_later() -> AsyncIterator[None]:
+    """Which of two gateways' connections is the later one is told by the millisecond."""
+    await asyncio.sleep(0.01)
+    yield
+
+
 async def test_two_gateways_count_a_session_that_moves_once(
     gateway: Served, valkey_server: EmbeddedValkey, ledger: Ledger, storage: MemoryStorage
 ) -> None:
     async with (
         serving(Ledger.connect(valkey_server.url), storage) as other_gateway,
         recording(gateway) as old,
+        a_moment_later(),
         recording(other_gateway, old.organization, old.session_id) as new,
     ):
         begun_before(storage, old, 300)
