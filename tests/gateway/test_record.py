@@ -329,6 +329,7 @@ async def test_a_quiet_connection_learns_of_its_successor_by_itself(
     async with (
         serving(Ledger.connect(valkey_server.url), storage) as other_gateway,
         recording(gateway) as old,
+        a_moment_later(),
         recording(other_gateway, old.organization, old.session_id) as new,
     ):
         await old.start()
