@@ -74,7 +74,10 @@ def build_parts(
 ) -> Parts:
     """Wire a gateway's parts together."""
     metrics = Metrics()
-    counter = Counter(ledger, storage, metrics, settings.batch_seconds, settings.stop_wait_seconds)
+    opener = Opener(ledger, storage)
+    counter = Counter(
+        ledger, opener, storage, metrics, settings.batch_seconds, settings.stop_wait_seconds
+    )
     metrics.undurable.set_function(counter.undurable_seconds)
     metrics.ended_kept.set_function(lambda: counter.keeper.ended)
     context = RecordContext(
@@ -86,7 +89,6 @@ def build_parts(
         allowed_origins=settings.allowed_origins,
         max_connections=settings.max_connections,
     )
-    opener = Opener(ledger, storage)
     watchers = Watchers(ledger, opener)
     operators = Operators(ledger, storage)
     operator_pages = OperatorPages(operators)

@@ -76,6 +76,7 @@ class Counter:
     def __init__(
         self,
         ledger: LedgerCalls,
+        opener: Opener,
         storage: Storage,
         metrics: Metrics,
         tick_seconds: float = 0.05,
@@ -84,7 +85,7 @@ class Counter:
         self._ledger = ledger
         self._metrics = metrics
         self._tick_seconds = tick_seconds
-        self._opener = Opener(ledger, storage)
+        self._opener = opener
         self._stop_wait_seconds = stop_wait_seconds
         self.keeper = Keeper(ledger, self._opener, self._heed)
         self._queue: dict[Speaker, None] = {}

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -30,11 +30,19 @@ MAX_STEPS = 6
 # A session may have begun so long ago, as seconds may be so late.
 CLAIM_SECONDS = 86_400
 
+# Two machines' clocks are never that far apart: one of them is being set.
+CLOCKS_APART_SECONDS = 60.0
+
 # Speaks for a session without keeping others from it.
 NOBODY = 0
 
 # Organization, user, and whether the organization's live sessions are needed.
 Seeding = tuple[str, str, bool]
+
+
+class ClockInDoubt(LedgerUnavailable):
+    """The ledger's clock and this process' are far apart. Whether the time is over, in which a lost
+    session may be resumed, can be said once they agree again."""
 
 
 class OpenerLedger(Protocol):
@@ -58,9 +66,12 @@ class OpenerLedger(Protocol):
 class Opener:
     """All raise `LedgerUnavailable` and `StorageUnavailable`; to try again is always right."""
 
-    def __init__(self, ledger: OpenerLedger, storage: Storage) -> None:
+    def __init__(
+        self, ledger: OpenerLedger, storage: Storage, clock: Callable[[], float] = time.time
+    ) -> None:
         self._ledger = ledger
         self._storage = storage
+        self._clock = clock
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._seeding: dict[Seeding, asyncio.Task[None]] = {}
 
@@ -85,6 +96,8 @@ class Opener:
                     return Opened(found, answer.server_time)
                 request = found
             else:
+                if answer.status is OpenStatus.ENDED:
+                    await self._check_time(request.key, answer)
                 return answer
         raise LedgerUnavailable("the ledger keeps losing what it is given")
 
@@ -102,6 +115,14 @@ class Opener:
         connected elsewhere."""
         with suppress(LedgerUnavailable):
             await self._ledger.open(replace(request, owner=NOBODY))
+
+    async def _check_time(self, key: SessionKey, answer: Opened) -> None:
+        """An end that is told can't be taken back: that of a lost session depends on the time."""
+        if abs(answer.server_time - self._clock()) < CLOCKS_APART_SECONDS:
+            return
+        found = await self.find(key)
+        if found is None or found.end_reason == EndReason.LOST:
+            raise ClockInDoubt("the ledger's clock is far from this machine's")
 
     async def _find(
         self, request: OpenRequest, known: SessionState | None
@@ -158,7 +179,7 @@ class Opener:
 
     async def _seed(self, organization_id: str, user_id: str, with_live: bool) -> None:
         figures = await self._storage.load_account(
-            organization_id, user_id, int(time.time()), with_live=with_live
+            organization_id, user_id, int(self._clock()), with_live=with_live
         )
         await self._ledger.seed_account(figures)
 

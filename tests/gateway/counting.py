@@ -9,6 +9,7 @@ from gateway import actions
 from gateway.actions import SessionTimes
 from gateway.counter import Counter
 from gateway.metrics import Metrics
+from gateway.opener import Opener
 from gateway.session import RecorderSession
 from meter.ledger.types import (
     Rules,
@@ -81,14 +82,16 @@ class World:
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
         self.numbers: set[int] = set()
-        self.ledger = SetLedger(lambda: self.now)
+        self.ledger_ahead = 0.0  # its clock, of the gateways'
+        self.ledger = SetLedger(lambda: self.now + self.ledger_ahead)
         self.storage = MemoryStorage()
         self.counter = self.another()
         self.owners = iter(range(1, 1_000_000))
 
     def another(self, stop_wait_seconds: float = 0.0) -> Counter:
         """A second gateway on the same ledger."""
-        return Counter(self.ledger, self.storage, Metrics(), 0.001, stop_wait_seconds)
+        opener = Opener(self.ledger, self.storage, lambda: self.now)
+        return Counter(self.ledger, opener, self.storage, Metrics(), 0.001, stop_wait_seconds)
 
     async def session(self, number: int = 1, counter: Counter | None = None) -> Peer:
         """A session; a new one started an hour ago, by the ledger's clock."""

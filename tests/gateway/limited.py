@@ -11,6 +11,7 @@ import asyncpg
 from command.embedded import EmbeddedPostgres
 from gateway.counter import Counter
 from gateway.metrics import Metrics
+from gateway.opener import Opener
 from meter.ledger.driver import Ledger
 from meter.messages import StopNotice
 from persistence.database import Database
@@ -36,7 +37,9 @@ class Gateways:
     def __init__(self, database_url: str, ledger: Ledger, storage: PostgresStorage) -> None:
         self.database_url = database_url
         self.peers: list[Peer] = []
-        self.counters = [Counter(ledger, storage, Metrics(), 0.01) for _ in range(2)]
+        self.counters = [
+            Counter(ledger, Opener(ledger, storage), storage, Metrics(), 0.01) for _ in range(2)
+        ]
         self._numbers = count(1)
 
     async def start(self, sessions: int) -> list[Peer]:

@@ -6,6 +6,7 @@ from random import Random
 
 from gateway.counter import Counter
 from gateway.metrics import Metrics
+from gateway.opener import Opener
 from meter.ledger.types import LedgerUnavailable, Rules, SessionKey, StorageUnavailable
 from persistence.flusher import Flusher
 from tests.gateway.simulated_recorder import Line, Recorder
@@ -31,7 +32,8 @@ class Gateway:
         self.heard: dict[SessionKey, set[int]] = {}
         self._house = house
         storage = SimulatedStorage(house.rows)
-        self.counter = Counter(self.client, storage, Metrics(), 0.1, stop_wait_seconds=1.0)
+        opener = Opener(self.client, storage, house.clock.time)
+        self.counter = Counter(self.client, opener, storage, Metrics(), 0.1, stop_wait_seconds=1.0)
         self._running = asyncio.create_task(self.counter.run())
 
     def accept(self, recorder: Recorder) -> Line:

@@ -1,6 +1,7 @@
 """The counting loop: batches, outages, and a ledger that comes back empty."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,57 @@ async def test_a_lost_session_that_cannot_be_opened_again_is_told_so(world: Worl
     calls = len(world.ledger.calls)
     await asyncio.sleep(0.03)
     assert len(world.ledger.calls) == calls
+
+
+async def test_one_that_was_lost_too_long_ago_is_told_so(world: World) -> None:
+    peer = await world.session()
+    world.ledger.end(peer.session_id, EndReason.LOST)
+    peer.leave()
+    world.now += world.ledger.rules.resume_seconds + 1
+    assert (await world.session()).closed == 4501
+
+
+@pytest.mark.parametrize("ahead", [60, 3600])
+async def test_one_that_was_lost_just_now_is_asked_to_come_back_while_the_ledgers_clock_is_ahead(
+    world: World, ahead: float
+) -> None:
+    world.ledger.rules = replace(world.ledger.rules, resume_seconds=59)
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: world.seconds() == set(range(10)))
+    peer.leave()
+    world.ledger.end(peer.session_id, EndReason.LOST)
+    world.ledger_ahead = ahead
+    assert (await world.session()).closed == 4004
+    world.ledger_ahead = 0
+    again = await world.session()
+    again.hear(10, 19)
+    await until(lambda: world.seconds() == set(range(20)))
+    assert again.closed is None
+
+
+async def test_one_that_is_swept_while_the_ledgers_clock_is_ahead_goes_on_once_that_is_put_right(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.recovery.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.recovery.MAX_RETRY_SECONDS", 0.01)
+    peer = await world.session()
+    world.ledger.end(peer.session_id, EndReason.LOST)
+    world.ledger_ahead = 3600
+    peer.hear(0, 9)
+    await asyncio.sleep(0.05)
+    assert (peer.closed, world.seconds()) == (None, set())
+    world.ledger_ahead = 0
+    await until(lambda: world.seconds() == set(range(10)))
+    assert peer.closed is None
+
+
+async def test_one_that_its_recorder_stopped_has_ended_by_any_clock(world: World) -> None:
+    peer = await world.session()
+    world.ledger.end(peer.session_id, EndReason.STOPPED)
+    peer.leave()
+    world.ledger_ahead = 3600
+    assert (await world.session()).closed == 4501
 
 
 async def test_who_would_wait_too_long_for_a_session_is_sent_away_and_may_come_back(

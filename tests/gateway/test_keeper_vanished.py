@@ -11,6 +11,7 @@ from command.embedded import EmbeddedPostgres
 from gateway import keeper
 from gateway.counter import Counter
 from gateway.metrics import Metrics
+from gateway.opener import Opener
 from meter.codes import EndReason
 from meter.ledger.driver import Ledger
 from meter.ledger.types import Rules, SessionState
@@ -43,7 +44,9 @@ class House:
 
     def __init__(self, valkey: Valkey, url: str, ledger: Ledger, storage: PostgresStorage) -> None:
         self.valkey, self.url, self.ledger = valkey, url, ledger
-        self.counters = [Counter(ledger, storage, Metrics(), 0.01) for _ in range(2)]
+        self.counters = [
+            Counter(ledger, Opener(ledger, storage), storage, Metrics(), 0.01) for _ in range(2)
+        ]
         self.database = Database(url, name="test", max_connections=2)
         self.flusher = Flusher(ledger, Writer(self.database))
 
@@ -221,6 +224,20 @@ async def test_an_outage_is_waited_for(world: World) -> None:
     world.ledger.down = False
     await asyncio.sleep(0.05)
     world.storage.down = False
+    await until(lambda: world.seconds() == set(range(10)))
+
+
+async def test_one_that_was_lost_gets_its_seconds_while_the_ledgers_clock_is_ahead(
+    world: World, slow: pytest.MonkeyPatch
+) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    peer.leave()
+    world.ledger.end(peer.session_id, EndReason.LOST)
+    world.ledger.entries[peer.session_id].seconds -= {3, 9}
+    world.ledger_ahead = 3600
+    slow.undo()
     await until(lambda: world.seconds() == set(range(10)))
 
 
