@@ -118,7 +118,9 @@ class Tally:
         self.undurable.clear()
 
     def drop_pending(self) -> None:
-        """Nothing of this session can be counted any more."""
+        """Nothing new of this session can be counted any more. What the ledger had lost and was to
+        get back is still to be given to it."""
+        self.doubted = self.doubted or (self.waiting and bool(self.undurable))
         self.pending.clear()
         self._inflight = ()
 

@@ -1,12 +1,13 @@
 """The last seconds of ended sessions, which for a while only the ledger and their gateway have."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from gateway import keeper
 from meter.codes import EndReason
-from meter.ledger.types import StoredSession
+from meter.ledger.types import SessionKey, SessionState, StoredSession
 from meter.messages import Stopped
 from tests.gateway.counting import World, until
 
@@ -194,6 +195,27 @@ async def test_an_operators_stop_on_a_replica_that_was_behind_loses_nothing(worl
     assert isinstance(stopped, Stopped)
     assert stopped.durable_through == -1
     await until(lambda: world.seconds() == set(range(10)))
+
+
+async def test_a_session_that_is_stopped_before_it_got_back_what_the_ledger_lost_gets_it_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: not peer.session.tally.waiting)
+    find = world.ledger.recall
+
+    async def find_and_stop(keys: Sequence[SessionKey]) -> list[SessionState | None]:
+        found = await find(keys)
+        if peer.closed is None:
+            world.ledger.end(peer.session_id, EndReason.ADMIN)
+        return found
+
+    monkeypatch.setattr(world.ledger, "recall", find_and_stop)
+    world.ledger.entries[peer.session_id].seconds -= {7, 8, 9}
+    peer.hear(10, 10)
+    await until(lambda: peer.closed == 4503)
+    await until(lambda: world.seconds() == set(range(11)))
 
 
 async def test_a_recorder_is_told_of_the_end_once_all_is_durable_or_the_wait_is_over(
