@@ -19,10 +19,10 @@ from gateway.keeper import Keeper
 from gateway.kept import Kept
 from gateway.metrics import Metrics
 from gateway.opener import Opener, OpenerLedger
+from gateway.openings import Openings
 from gateway.recovery import RETRY_SECONDS, Recovery, Speaker, is_curable
 from gateway.roster import Roster
 from gateway.session import COUNTED, RecorderSession
-from gateway.tally import Tally
 from gateway.weighing import Weighing
 from meter.codes import EndReason
 from meter.ledger.types import (
@@ -30,21 +30,17 @@ from meter.ledger.types import (
     CountItem,
     CountStatus,
     LedgerUnavailable,
-    OpenRequest,
     SessionKey,
     SessionState,
     Storage,
-    StorageUnavailable,
 )
 from meter.usage import is_limited
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 4096
-# Together below the ledger's connections, so that no call waits for one until it times out.
-OPENING_AT_ONCE = 12
-# So many may wait for their turn: a second or two, well within a client's patience.
-MOST_OPENING = 2000
+# With those that are opened, below the ledger's connections, so that no call waits for one until
+# it times out.
 ENDING_AT_ONCE = 12
 # How often sessions are looked for that were not answered for long; and how often others' turn is.
 LOOK_TICK_SECONDS = 0.2
@@ -85,19 +81,17 @@ class Counter:
         self._ledger = ledger
         self._metrics = metrics
         self._tick_seconds = tick_seconds
-        self._opener = opener
         self._stop_wait_seconds = stop_wait_seconds
-        self.keeper = Keeper(ledger, self._opener, self._heed)
+        self.keeper = Keeper(ledger, opener, self._heed)
         self._queue: dict[Speaker, None] = {}
         self._roster = Roster()
+        self.openings = Openings(opener, self._roster, self.keeper)
         self._weighing = Weighing(ledger, Alerter(storage), self._roster, self.spawn)
         self._generation = ledger.generation
         self._tasks: set[asyncio.Task[None]] = set()
         self._flushing = asyncio.Lock()
-        self._opening = 0
-        self._open_slots = asyncio.Semaphore(OPENING_AT_ONCE)
         self._end_slots = asyncio.Semaphore(ENDING_AT_ONCE)
-        self.recovery = Recovery(self._opener, self.spawn, self._recovered)
+        self.recovery = Recovery(opener, self.spawn, self._recovered)
 
     # Faces for connections --------------------------------------------------------------------
 
@@ -122,61 +116,6 @@ class Counter:
         speaker.perform()
         if not speaker.connected:
             self.forget(speaker)
-
-    async def open(self, speaker: Speaker, request: OpenRequest) -> None:
-        """Open a session for a connection, and let it speak for the session from then on. Where too
-        many wait for that, the client is sent away, and comes back a little later."""
-        if self._opening >= MOST_OPENING:
-            speaker.session.overloaded()
-            speaker.perform()
-            return
-        self._opening += 1
-        try:
-            await self._open(speaker, request)
-        finally:
-            self._opening -= 1
-
-    async def _open(self, speaker: Speaker, request: OpenRequest) -> None:
-        session, session_id = speaker.session, request.key.session_id
-        # One at a time for a session: who opened it last is who speaks for it, here as there.
-        async with self._opener.turn(session_id), self._open_slots:
-            if not session.opening:
-                return  # the client left before its turn came
-            try:
-                answer = await self._opener.open(
-                    request, self._known_state(session_id), session.claimed_origin
-                )
-            except (LedgerUnavailable, StorageUnavailable) as error:
-                logger.warning("a session could not be opened: %s", error)
-                session.unavailable()
-            except Exception:
-                logger.exception("a session could not be opened")
-                session.unavailable()
-            else:
-                session.opened(answer, time.monotonic())
-                if session.state is not None:
-                    self._take_over(speaker, session_id)
-                elif answer.session is not None:
-                    await self._opener.disown(request)  # the client left meanwhile
-        speaker.perform()
-
-    def _known_state(self, session_id: str) -> SessionState | None:
-        speaker = self._roster.find(session_id)
-        return speaker.session.state if speaker is not None else self.keeper.find(session_id)
-
-    def _take_over(self, speaker: Speaker, session_id: str) -> None:
-        before = self._roster.find(session_id)
-        if before is not None and before.session.owner > speaker.session.owner:
-            speaker.session.superseded()  # its client gave it up before its turn came
-            return
-        self._roster.enter(session_id, speaker)
-        kept = self.keeper.give(session_id)
-        if kept is not None:
-            _inherit(speaker.session, kept.state, kept.tally)
-        if before is not None and before is not speaker:
-            _inherit(speaker.session, before.session.state, before.session.tally)
-            before.session.superseded()
-            before.perform()
 
     async def end(self, speaker: Speaker, reason: EndReason) -> None:
         """End a session. If the ledger is away it may come back without all of it, and an end can't
@@ -392,12 +331,3 @@ class Counter:
         session.counted(reply, now)
         if reason is not None:  # what is lost can be undone
             self._keep(session, None if reason is EndReason.LOST else reason)
-
-
-def _inherit(session: RecorderSession, state: SessionState | None, tally: Tally) -> None:
-    """Take over what was heard on another connection, where the numbers are of the same moments."""
-    assert session.state is not None
-    if state is not None and state.origin == session.state.origin:
-        session.inherit(tally)
-    elif tally.waiting or tally.undurable:
-        logger.warning("a session had to begin anew: what was not durable of it is gone")

@@ -301,7 +301,7 @@ class RecorderConnection(WSListener):
             case actions.Authenticate(token):
                 self._authenticate(token)
             case actions.Open(request):
-                counter.spawn(counter.open(self, request))
+                counter.spawn(counter.openings.open(self, request))
             case actions.End(reason):
                 counter.spawn(counter.end(self, reason))
 

@@ -71,7 +71,7 @@ class Peer:
                     case actions.Authenticate():
                         self.session.authenticated(ALICE, time.monotonic())
                     case actions.Open(request):
-                        self._counter.spawn(self._counter.open(self, request))
+                        self._counter.spawn(self._counter.openings.open(self, request))
                     case actions.End(reason):
                         self._counter.spawn(self._counter.end(self, reason))
 

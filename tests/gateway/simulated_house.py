@@ -32,8 +32,10 @@ class Gateway:
         self.heard: dict[SessionKey, set[int]] = {}
         self._house = house
         storage = SimulatedStorage(house.rows)
-        opener = Opener(self.client, storage, house.clock.time)
-        self.counter = Counter(self.client, opener, storage, Metrics(), 0.1, stop_wait_seconds=1.0)
+        self.opener = Opener(self.client, storage, house.clock.time)
+        self.counter = Counter(
+            self.client, self.opener, storage, Metrics(), 0.1, stop_wait_seconds=1.0
+        )
         self._running = asyncio.create_task(self.counter.run())
 
     def accept(self, recorder: Recorder) -> Line:
@@ -44,7 +46,7 @@ class Gateway:
         """As SIGKILL; what was sent to others is on its way."""
         self.alive = False
         self._running.cancel()
-        for task in (*self.counter._tasks, *self.counter._opener._seeding.values()):
+        for task in (*self.counter._tasks, *self.opener._seeding.values()):
             task.cancel()
         for recorder in self._house.recorders:
             if recorder.line is not None and recorder.line.gate is self:

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 from gateway import counter as counter_module
-from gateway import opener as opener_module
+from gateway import openings as openings_module
 from tests.gateway import counting
 from tests.gateway.simulated_faults import Nemesis
 from tests.gateway.simulated_house import House
@@ -51,7 +51,7 @@ def _watched(house: House) -> Iterator[None]:
         for logger in loggers:
             stack.enter_context(mock.patch.object(logger, "handlers", [errors]))
             stack.enter_context(mock.patch.object(logger, "propagate", False))
-        for module in (counter_module, opener_module, counting):
+        for module in (counter_module, openings_module, counting):
             stack.enter_context(mock.patch.object(module, "time", house.clock))
         yield
 

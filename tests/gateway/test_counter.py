@@ -152,7 +152,7 @@ async def test_one_that_its_recorder_stopped_has_ended_by_any_clock(world: World
 async def test_who_would_wait_too_long_for_a_session_is_sent_away_and_may_come_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.counter.MOST_OPENING", 2)
+    monkeypatch.setattr("gateway.openings.MOST_OPENING", 2)
     peers = [Peer(world.counter, number, number) for number in (1, 2, 3)]
     for peer in peers:
         peer.start()
