@@ -206,7 +206,7 @@ class Keeper:
     async def _give_back(self, kept: Kept, found: SessionState | None, now: float) -> None:
         # One that goes on stays with who speaks for it, and one that has ended for good stays so.
         is_lost = found is None or found.end_reason == EndReason.LOST
-        if is_lost and not await self._open(kept, found, now):
+        if is_lost and not await self._open(kept, now):
             return
         ranges = kept.tally.undurable.ranges()
         reply = await self._ledger.give_back(CountItem(kept.key, ranges))
@@ -224,7 +224,7 @@ class Keeper:
         if kept.given_back(reply):
             await self._end(kept, reply)
 
-    async def _open(self, kept: Kept, found: SessionState | None, now: float) -> bool:
+    async def _open(self, kept: Kept, now: float) -> bool:
         """Whether it can be given to a session that the ledger doesn't have, or has as lost."""
         try:
             answer = await self._opener.reopen(kept.request, kept.state)
@@ -236,10 +236,10 @@ class Keeper:
             self._let_go(kept)  # it began anew: its numbers are other moments'
         elif answer.status in (OpenStatus.LIMIT_REACHED, OpenStatus.TOO_MANY_SESSIONS):
             kept.wait(now)  # the ledger's figures may be put right, sessions end
-        elif found is None:
-            self._is_durable(kept)  # Postgres has its end, and with that all its seconds
+        elif await self._opener.restore_ended(kept.key, kept.state.origin, kept.tally.undurable):
+            return True  # as an ended one it takes what was before its end
         else:
-            return True  # it was lost too long ago to be opened, and takes what was before that
+            self._is_durable(kept)
         return False
 
     async def _cure(self, kept: Kept, status: CountStatus, now: float) -> None:

@@ -23,6 +23,7 @@ from meter.ledger.types import (
     StorageUnavailable,
     StoredSession,
 )
+from meter.seconds import SecondSet
 
 # Cold account, unknown session, then open; and all of it again if the ledger is emptied meanwhile.
 MAX_STEPS = 6
@@ -110,6 +111,17 @@ class Opener:
         """The session as the ledger has it now."""
         return (await self._ledger.recall([key]))[0]
 
+    async def restore_ended(self, key: SessionKey, origin: int, seconds: SecondSet) -> bool:
+        """See that the ledger has a session that ended without these seconds, so that it can be
+        given them. False where Postgres has them all, or another beginning of the session."""
+        stored = await self._storage.load_session(key.session_id)
+        if stored is None:
+            return True  # it ended in the ledger
+        if (stored.state.key, stored.state.origin) != (key, origin) or _has_all(stored, seconds):
+            return False
+        await self._ledger.restore_session(stored)
+        return True
+
     async def disown(self, request: OpenRequest) -> None:
         """Let go of a session that was opened for a client that left meanwhile; it may already be
         connected elsewhere."""
@@ -182,6 +194,15 @@ class Opener:
             organization_id, user_id, int(self._clock()), with_live=with_live
         )
         await self._ledger.seed_account(figures)
+
+
+def _has_all(stored: StoredSession, seconds: SecondSet) -> bool:
+    masks = {each.minute: each.mask for each in stored.minutes}
+    return all(
+        masks.get(moment // 60, 0) >> moment % 60 & 1
+        for first, last in seconds.ranges()
+        for moment in range(stored.state.origin + first, stored.state.origin + last + 1)
+    )
 
 
 def _claimed(request: OpenRequest, origin: int | None, server_time: float) -> SessionState | None:

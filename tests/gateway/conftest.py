@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from command.embedded import EmbeddedPostgres
+from gateway import keeper
 from tests.gateway.counting import World
 from tests.gateway.limited import Gateways, running_gateways
 from tests.ledger.servers import Valkey
@@ -18,6 +19,14 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.recovery.RETRY_SECONDS", 0.005)
     monkeypatch.setattr("gateway.recovery.MAX_RETRY_SECONDS", 0.02)
     monkeypatch.setattr("gateway.counter.SESSION_TICK_SECONDS", 0.01)
+
+
+@pytest.fixture
+def slow() -> Iterator[pytest.MonkeyPatch]:
+    """No gateway looks at what it keeps, until this is undone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeper.Keeper, "is_due", lambda *_: False)
+        yield patch
 
 
 @pytest.fixture

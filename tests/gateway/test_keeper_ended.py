@@ -9,7 +9,7 @@ from gateway import keeper
 from meter.codes import EndReason
 from meter.ledger.types import SessionKey, SessionState, StoredSession
 from meter.messages import Stopped
-from tests.gateway.counting import World, until
+from tests.gateway.counting import Peer, World, until
 
 
 @pytest.fixture(autouse=True)
@@ -216,6 +216,57 @@ async def test_a_session_that_is_stopped_before_it_got_back_what_the_ledger_lost
     peer.hear(10, 10)
     await until(lambda: peer.closed == 4503)
     await until(lambda: world.seconds() == set(range(11)))
+
+
+async def end_without_its_seconds(world: World, peer: Peer) -> None:
+    """The ledger was emptied, has the session again as Postgres has it, and is told to end it."""
+    world.ledger.wipe()
+    stored = await world.storage.load_session(peer.session_id)
+    assert stored is not None
+    await world.ledger.restore_session(stored)
+    world.ledger.end(peer.session_id, EndReason.ADMIN)
+
+
+async def test_one_that_ends_without_its_seconds_while_they_are_given_back_gets_them(
+    world: World, slow: pytest.MonkeyPatch
+) -> None:
+    peer = await world.session()
+    world.ledger.flush(world.storage)
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    find, finds = world.ledger.recall, 0
+
+    async def find_and_end(keys: Sequence[SessionKey]) -> list[SessionState | None]:
+        nonlocal finds
+        found, finds = await find(keys), finds + 1
+        if finds == 1:
+            await end_without_its_seconds(world, peer)
+        return found
+
+    world.ledger.wipe()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.ledger, "recall", find_and_end)
+        slow.undo()
+        await until(lambda: world.seconds() == set(range(10)))
+    assert world.ledger.entries[peer.session_id].state.end_reason == "admin"
+
+
+async def test_one_that_postgres_has_as_ended_without_its_seconds_gets_them(
+    world: World, slow: pytest.MonkeyPatch
+) -> None:
+    peer = await world.session()
+    world.ledger.flush(world.storage)
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    await end_without_its_seconds(world, peer)
+    world.ledger.flush(world.storage)
+    world.ledger.wipe()
+    slow.undo()
+    await until(lambda: world.seconds() == set(range(10)))
+    world.ledger.flush(world.storage)
+    await until(lambda: world.counter.undurable_seconds() == 0)
 
 
 async def test_a_recorder_is_told_of_the_end_once_all_is_durable_or_the_wait_is_over(

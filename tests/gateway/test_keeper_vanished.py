@@ -1,7 +1,7 @@
 """The last seconds of recorders that vanished, which only the ledger and their gateway have."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
@@ -29,14 +29,6 @@ LOST_AFTER_SECONDS = 1
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "LOOK_SECONDS", 0.02)
-
-
-@pytest.fixture
-def slow() -> Iterator[pytest.MonkeyPatch]:
-    """No gateway looks at what it keeps, until this is undone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keeper.Keeper, "is_due", lambda *_: False)
-        yield patch
 
 
 class House:
@@ -227,8 +219,9 @@ async def test_an_outage_is_waited_for(world: World) -> None:
     await until(lambda: world.seconds() == set(range(10)))
 
 
-async def test_one_that_was_lost_gets_its_seconds_while_the_ledgers_clock_is_ahead(
-    world: World, slow: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_set", [True, False], ids=["by the ledger's clock", "in truth"])
+async def test_one_that_was_lost_too_long_ago_to_be_resumed_gets_its_seconds(
+    world: World, slow: pytest.MonkeyPatch, is_set: bool
 ) -> None:
     peer = await world.session()
     peer.hear(0, 9)
@@ -236,7 +229,10 @@ async def test_one_that_was_lost_gets_its_seconds_while_the_ledgers_clock_is_ahe
     peer.leave()
     world.ledger.end(peer.session_id, EndReason.LOST)
     world.ledger.entries[peer.session_id].seconds -= {3, 9}
-    world.ledger_ahead = 3600
+    if is_set:
+        world.ledger_ahead = 3600
+    else:
+        world.now += 3600
     slow.undo()
     await until(lambda: world.seconds() == set(range(10)))
 
