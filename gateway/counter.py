@@ -79,6 +79,7 @@ class Counter:
         stop_wait_seconds: float = 0.0,
     ) -> None:
         self._ledger = ledger
+        self._opener = opener
         self._metrics = metrics
         self._tick_seconds = tick_seconds
         self._stop_wait_seconds = stop_wait_seconds
@@ -303,7 +304,7 @@ class Counter:
         session = speaker.session
         if reply.status is COUNTED:
             told = session.tally.told
-            session.counted(reply, now)
+            session.counted(reply, now, self._opener.moment() if reply.in_future else 0)
             if session.tally.fell:
                 self.recovery.verify(speaker)
             self._roster.answered(session.key.session_id, speaker)
@@ -328,6 +329,6 @@ class Counter:
             state = replace(session.state, seconds=reply.seconds, highest=reply.highest)
             self.spawn(self._finish(speaker, reason, state))  # the answer was cut off
             return
-        session.counted(reply, now)
+        session.counted(reply, now, 0)
         if reason is not None:  # what is lost can be undone
             self._keep(session, None if reason is EndReason.LOST else reason)

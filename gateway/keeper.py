@@ -221,7 +221,9 @@ class Keeper:
                 reply.new,
                 kept.key.session_id,
             )
-        if kept.given_back(reply):
+        if not kept.given_back(reply, self._opener.moment()):
+            kept.wait(now)
+        elif kept.end is not None:
             await self._end(kept, reply)
 
     async def _open(self, kept: Kept, now: float) -> bool:

@@ -36,13 +36,18 @@ class Kept:
         self.try_at = now + min(FIRST_WAIT_SECONDS * 2**self._waits, MOST_WAIT_SECONDS)
         self._waits = min(self._waits + 1, 10)
 
-    def given_back(self, reply: Counted) -> bool:
-        """The ledger's answer to all of its seconds: what it refuses isn't given again. Whether the
-        session is still to end."""
-        self.tally.seconds = reply.seconds
-        self.tally.doubted = False
-        self.tally.undurable.discard_from(reply.highest + 1)
-        return self.end is not None
+    def given_back(self, reply: Counted, moment: int) -> bool:
+        """The ledger's answer to all of its seconds, at that epoch second by this machine's clock.
+        What it refuses isn't given again, but for what is early to it, as its clock was set back.
+        Whether that's all."""
+        tally, early = self.tally, reply.in_future
+        tally.seconds = reply.seconds
+        if early:
+            early -= tally.forget_coming(moment - self.state.origin)
+        tally.doubted = early > 0
+        if not tally.doubted:
+            tally.undurable.discard_from(reply.highest + 1)
+        return not tally.doubted
 
 
 class Verdict(Enum):

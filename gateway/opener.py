@@ -76,6 +76,10 @@ class Opener:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._seeding: dict[Seeding, asyncio.Task[None]] = {}
 
+    def moment(self) -> int:
+        """The epoch second that is under way by this machine's clock."""
+        return int(self._clock())
+
     def turn(self, session_id: str) -> asyncio.Lock:
         """Held by the one who opens this session now."""
         return self._turns.setdefault(session_id, asyncio.Lock())

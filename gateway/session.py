@@ -183,17 +183,20 @@ class RecorderSession(Ending):
         if self.tally.waiting:
             self._queue()
 
-    def counted(self, reply: Counted, now: float) -> None:
-        """The ledger's answer for what was taken. Unless it says `COUNTED`, this is the end."""
+    def counted(self, reply: Counted, now: float, moment: int) -> None:
+        """The ledger's answer for what was taken. Unless it says `COUNTED`, this is the end. If it
+        calls some early, `moment` is the epoch second by this machine's clock."""
         if reply.status is not COUNTED:
             self._ended_elsewhere(reply)
             return
         standing = reply.standing
         assert standing is not None
+        assert self.state is not None
         limits_changed = self._heed(standing)
         self.answered_at = now
         tally = self.tally
-        asked = tally.counted(reply, self._earliest(now) if reply.too_late else 0)
+        earliest = self._earliest(now) if reply.too_late else 0
+        asked = tally.counted(reply, earliest, moment - self.state.origin)
         if asked != reply.new:
             self._say_refused(reply)
         if tally.pending.mask:
@@ -205,6 +208,8 @@ class RecorderSession(Ending):
             return
         through = tally.counted_through()
         durable = min(reply.durable_through, through)
+        if tally.doubted:
+            durable = tally.believed(durable, reply.seconds)
         news = durable > tally.durable_through or asked > 1 or limits_changed
         tally.durable_through = durable
         if news or now - self._acked_at >= self._ack_due_seconds:
@@ -298,6 +303,8 @@ class RecorderSession(Ending):
                 self._end(self._end_reason)
         elif self.phase is Phase.WAITING and now >= self._deadline:
             self._fail(admission.NO_START)
+        elif self.tally.doubted and now - self.answered_at >= LOOK_SECONDS:
+            self._queue()  # the ledger didn't take back what it had lost, as early
 
     def _floods(self, now: float) -> bool:
         """Whether too many frames come that bring nothing new: that ends the connection."""

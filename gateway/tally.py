@@ -7,6 +7,8 @@ from meter.thresholds import NOTHING_TOLD
 # A client may send seconds with a gap after each. They are counted so many at once, that neither
 # the ledger nor this process is held up by one session; the others wait for the next batch.
 MAX_RANGES = 256
+# What the ledger takes that is early, and the difference of two machines' clocks, are less.
+APART_SECONDS = 5
 
 
 class Tally:
@@ -117,6 +119,14 @@ class Tally:
         self.drop_pending()
         self.undurable.clear()
 
+    def forget_coming(self, present: int) -> int:
+        """What the ledger calls early, and is still to come by this machine's clock as well, by
+        which it is `present`, was numbered by a clock that was ahead: it need not be given back.
+        Gives how many seconds that are."""
+        kept = len(self.undurable)
+        self.undurable.discard_from(present + APART_SECONDS + 1)
+        return kept - len(self.undurable)
+
     def drop_pending(self) -> None:
         """Nothing new of this session can be counted any more. What the ledger had lost and was to
         get back is still to be given to it."""
@@ -124,10 +134,11 @@ class Tally:
         self.pending.clear()
         self._inflight = ()
 
-    def counted(self, reply: Counted, earliest: int) -> int:
+    def counted(self, reply: Counted, earliest: int, present: int) -> int:
         """The ledger's answer for what was taken. `earliest` is the first second that is not too
-        late. Gives how many seconds were asked for; when the ledger had lost some, all that isn't
-        durable is pending again."""
+        late, and `present` the one under way by this machine's clock, if some are early. Gives how
+        many seconds were asked for; when the ledger had lost some, all that isn't durable is
+        pending again."""
         inflight, self._inflight = self._inflight, ()
         self.fell = reply.seconds - reply.new < self.seconds
         lost = self.fell or self.doubted
@@ -143,9 +154,13 @@ class Tally:
             self.undurable.add(*inflight[0])  # a live session's usual
             asked = 1
         else:
-            self._keep(inflight, reply, earliest)
             asked = _size(inflight)
-        if lost:
+            if reply.in_future:
+                inflight = self._keep_early(inflight, reply.in_future, present)
+            self._keep(inflight, reply, earliest)
+        if self.doubted:
+            pass  # what was early is for a later time
+        elif lost:
             self.recount()
         elif self.pending.mask:  # some of these may be on their way to it once more
             through = min(reply.durable_through, self.pending.lowest() - 1)
@@ -153,6 +168,25 @@ class Tally:
         else:
             self.undurable.discard_through(reply.durable_through)
         return asked
+
+    def _keep_early(
+        self, inflight: tuple[Range, ...], early: int, present: int
+    ) -> tuple[Range, ...]:
+        """So many were early, the last ones. Those that are past by this machine's clock are so as
+        the ledger's was set back: they stay here until it takes them. Gives the others."""
+        rest = list(inflight)
+        while early and rest:
+            first, last = rest.pop()
+            taken = min(early, last - first + 1)
+            early -= taken
+            if taken <= last - first:
+                rest.append((first, last - taken))
+            lowest, last = last - taken + 1, min(last, present - APART_SECONDS)
+            if lowest <= last:
+                self.undurable.add(lowest, last)
+        self.forget_coming(present)
+        self.doubted = self.undurable.highest() >= lowest
+        return tuple(rest)
 
     def _keep(self, inflight: tuple[Range, ...], reply: Counted, earliest: int) -> None:
         """What was counted stays here until it is durable. What was refused must not: it would be

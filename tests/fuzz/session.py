@@ -94,7 +94,8 @@ class Run:
         reply, self.reply = self.reply, None
         if reply is not None:
             self.taken = None
-            self.session.counted(reply, self.driven.now)
+            moment = int(self.driven.ledger.clock())
+            self.session.counted(reply, self.driven.now, moment)
 
     def fail(self) -> None:
         if self.taken is not None:

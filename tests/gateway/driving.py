@@ -80,7 +80,7 @@ class Driven:
 
     def answer(self, reply: Counted) -> list[dict[str, object]]:
         """The ledger answers what was taken before."""
-        self.session.counted(reply, self.now)
+        self.session.counted(reply, self.now, int(self.ledger.clock()))
         return self.perform()
 
     def end(self) -> list[dict[str, object]]:

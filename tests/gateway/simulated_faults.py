@@ -35,6 +35,7 @@ class Nemesis:
             self.take_storage_away,
             self.slow_storage,
             self.stop_by_operator,
+            self.step_clock,
             self.lie_in_wait,
             self.lie_in_wait,
         ]
@@ -189,6 +190,15 @@ class Nemesis:
             "Postgres is slow",
             lambda: setattr(rows, "slowness", most),
             lambda: setattr(rows, "slowness", 0.0),
+        )
+
+    def step_clock(self) -> None:
+        """The ledger's clock is set."""
+        ledger, step = self._house.ledger, self._random.choice((-3600, -60, -3, 3, 60, 3600))
+        self._for_a_while(
+            f"the ledger's clock is {step} s ahead",
+            lambda: ledger.set_clock(step),
+            lambda: ledger.set_clock(0),
         )
 
     def stop_by_operator(self) -> None:

@@ -5,9 +5,13 @@ from collections.abc import Callable, Coroutine
 from random import Random
 
 from gateway.counter import Counter
+from gateway.keeper import KEEP_SECONDS
 from gateway.metrics import Metrics
 from gateway.opener import Opener
+from gateway.tally import APART_SECONDS
+from meter.codes import ErrorCode
 from meter.ledger.types import LedgerUnavailable, Rules, SessionKey, StorageUnavailable
+from minute_meter.events import Refused
 from persistence.flusher import Flusher
 from tests.gateway.simulated_recorder import Line, Recorder
 from tests.gateway.simulated_servers import LedgerClient, LedgerServer
@@ -18,8 +22,10 @@ RULES = Rules(lost_after_seconds=15, resume_seconds=120)
 REVIVED_AFTER_SECONDS = RULES.lost_after_seconds + 60
 # A history, and how long it may take until all is settled.
 HISTORY_SECONDS = 100.0
-SETTLE_SECONDS = 400.0
+SETTLE_SECONDS = KEEP_SECONDS + 100
 GATEWAYS = 2
+# What is on its way, or in a stalled ledger.
+LATE_SECONDS = 5
 
 
 class Gateway:
@@ -71,7 +77,7 @@ class House:
         self.trace: list[str] = []
         self.wrong: list[str] = []
         self.ledger = LedgerServer(RULES, clock, self.random, self.tell)
-        self.ledger.stopped = self.stopped
+        self.ledger.stopped, self.ledger.refused = self.stopped, self.refuse
         self.rows = Rows(clock, self.random)
         self.recorders: list[Recorder] = []
         self.gateways: list[Gateway] = []
@@ -107,9 +113,19 @@ class House:
 
     def let_go(self, recorder: Recorder, moments: set[int]) -> None:
         """A recorder was told that these are durable."""
-        missing = moments - self.rows.has(recorder.key) - self.excused.get(recorder.key, set())
+        owed = moments - recorder.doubtful
+        missing = owed - self.rows.has(recorder.key) - self.excused.get(recorder.key, set())
         if missing:
             self.fail(f"recorder {recorder.number} let go of {_numbers(recorder, missing)}")
+
+    def latest(self) -> float:
+        """The latest moment that is now, by the ledger's clock and in truth."""
+        return self.clock.time() + min(self.ledger.clock_ahead, 0.0)
+
+    def refused(self, recorder: Recorder, refused: Refused) -> None:
+        """A recorder was told that seconds are refused: as early, if the clock was set."""
+        if refused.code != ErrorCode.SECOND_IN_FUTURE or not self.ledger.clock_was_set:
+            self.fail(f"recorder {recorder.number} is refused seconds: {refused}")
 
     def left(self, recorder: Recorder) -> None:
         """A recorder holds nothing any more: it vanished, or was told of its session's end. Unless
@@ -144,7 +160,8 @@ class House:
                 held |= gateway.client.confirmed.get(recorder.key, set())
                 if recorder.vanished and not recorder.ended_by_operator:
                     held |= gateway.heard.get(recorder.key, set())
-        return recorder.recorded - held - self.excused.get(recorder.key, set())
+        owed = recorder.owed()
+        return owed - held - self.excused.get(recorder.key, set())
 
     def stopped(self, key: SessionKey) -> None:
         """An operator ends a session: what isn't counted by then need not count."""
@@ -157,11 +174,19 @@ class House:
                     known |= gateway.client.confirmed.get(key, set())
                 self.excused.setdefault(key, set()).update(recorder.recorded - known)
 
+    def refuse(self, key: SessionKey) -> None:
+        """The ledger calls seconds early. A gateway doesn't take its own clock for so exact that it
+        keeps those for a later time that are new."""
+        since = self.clock.time() - APART_SECONDS - LATE_SECONDS
+        for recorder in self.recorders:
+            if recorder.key == key:
+                recorder.just_refused.update(each for each in recorder.recorded if each > since)
+
     def audit(self) -> None:
         """At the end: all that is owed is in rows, and nothing else."""
         for recorder in self.recorders:
             billed = self.rows.has(recorder.key)
-            owed = {moment for moment in recorder.recorded if moment < recorder.counts_until}
+            owed = {moment for moment in recorder.owed() if moment < recorder.counts_until}
             lost = owed - billed - self.excused.get(recorder.key, set())
             if lost:
                 self.fail(f"recorder {recorder.number} lost {_numbers(recorder, lost)}")
@@ -245,7 +270,8 @@ class House:
             if session.ended_at is None or session.pending or session.revision != session.durable:
                 reasons.append(f"the ledger has {session.key.session_id} due")
         for row in self.rows.rows.values():
-            if row.state.ended_at is None:
+            # One that began by a clock that was ahead ends at that time.
+            if row.state.ended_at is None and row.state.origin <= self.clock.time():
                 reasons.append(f"{row.state.key.session_id} is live by its row")
         for gateway in self.gateways:
             if gateway.alive:

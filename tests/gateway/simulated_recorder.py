@@ -17,6 +17,10 @@ from tests.gateway.driving import ALICE
 
 # Frames keep their order: timers of one moment would not.
 TICK = 1e-6
+# It looks every two seconds, and may be without a connection for some.
+LEAP_SECONDS = 45
+# The ledger takes seconds that are so early.
+FUTURE_SECONDS = 2
 
 
 class Gate(Protocol):
@@ -43,6 +47,10 @@ class Judge(Protocol):
     def fail(self, text: str) -> None: ...
 
     def let_go(self, recorder: "Recorder", moments: set[int]) -> None: ...
+
+    def refused(self, recorder: "Recorder", refused: Refused) -> None: ...
+
+    def latest(self) -> float: ...
 
     def left(self, recorder: "Recorder") -> None: ...
 
@@ -134,14 +142,18 @@ class Line(Peer):
 
 class Recorder:
     """Records now and then, until it stops or vanishes. `recorded` are the epoch seconds in which
-    it recorded something; `holds` says whether it is still there."""
+    it recorded something; `doubtful` those of them that were early by the ledger's clock, or in
+    truth, and `just_refused` those that were new when some were; `holds` says whether it is still
+    there."""
 
     def __init__(self, judge: Judge, number: int) -> None:
         self.judge = judge
         self.number = number
         self.key = SessionKey(ALICE.organization_id, str(UUID(int=number)))
         self.recorded: set[int] = set()
-        self.vanished = False
+        self.doubtful: set[int] = set()
+        self.just_refused: set[int] = set()
+        self.vanished = self._stopping = False
         self.ended_by_operator = False
         self.counts_until = float("inf")  # an operator's stop
         self.line: Line | None = None
@@ -163,6 +175,11 @@ class Recorder:
     def holds(self) -> bool:
         return not self.vanished and not self.core.over
 
+    def owed(self) -> set[int]:
+        """What has to be billed. It sends again what was refused, unless it is gone."""
+        gone = self.vanished or self.ended_by_operator
+        return self.recorded - self.doubtful - (self.just_refused if gone else set())
+
     async def run(self) -> None:
         """Go on until the end."""
         while self.holds:
@@ -173,6 +190,9 @@ class Recorder:
         """A moment of its life."""
         now = self._loop.time()
         self._record(now)
+        if self._stopping:  # it doesn't wait for an hour
+            latest = self.judge.latest() + FUTURE_SECONDS
+            self.doubtful.update(each for each in self.held() if each > latest)
         self.core.advance(now)
         self._pump()
         if self.core.drop is not None and self.line is not None:
@@ -187,6 +207,8 @@ class Recorder:
         if under_way is None or self.core.state not in ("recording", "paused", "reconnecting"):
             return
         last = under_way + (random.random() < 0.1)
+        if last > self._next + LEAP_SECONDS:
+            self._next = last  # the clock was set
         while self._next <= last:
             first = self._next
             self._next = min(last, first + random.randrange(4)) + 1
@@ -200,7 +222,9 @@ class Recorder:
         origin = self.core.origin
         assert origin is not None
         self.core.heartbeat(first, last, now)
-        self.recorded.update(range(origin + first, origin + last + 1))
+        moments = range(origin + first, origin + last + 1)
+        self.recorded.update(moments)
+        self.doubtful.update(each for each in moments if each > self.judge.latest())
 
     def stop(self) -> None:
         """Its user stops it."""
@@ -208,6 +232,7 @@ class Recorder:
             self.vanish()
         elif self.holds:
             self.judge.say(f"recorder {self.number} stops")
+            self._stopping = True
             self.core.stop(self._loop.time())
             self._pump()
 
@@ -274,7 +299,7 @@ class Recorder:
                 self.line.up(frame)
         for event in self.core.events():
             if isinstance(event, Refused):
-                self.judge.fail(f"recorder {self.number} is refused seconds: {event}")
+                self.judge.refused(self, event)
 
     def _ask_how_it_ended(self) -> None:
         if self.core.over:

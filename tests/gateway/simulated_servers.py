@@ -66,6 +66,7 @@ class LedgerServer:
     ) -> None:
         self.tell = tell
         self.stopped: Callable[[SessionKey], None] = lambda key: None  # by an operator, just now
+        self.refused: Callable[[SessionKey], None] = lambda key: None  # seconds, as early
         self.model = Model(rules)
         self.claims: dict[str, tuple[SessionKey, str]] = {}
         self.run = 1
@@ -74,16 +75,22 @@ class LedgerServer:
         self.away = False
         self.stalled_until = 0.0
         self.compared_at = 0.0
+        self.clock_ahead = 0.0  # of all others, in seconds; behind where below 0
+        self.clock_was_set = False
         self.flakiness = 0.0  # how many of the calls get lost, or their answers
         self._micros = 0
         # What is done once with the next such step, told whose it is.
         self.traps: list[tuple[Step, Callable[[LedgerClient], None]]] = []
         self._kept_seconds = rules.resume_seconds + 60
 
+    def set_clock(self, ahead: float) -> None:
+        """Its clock is so far ahead of all others, or behind."""
+        self.clock_ahead, self.clock_was_set = ahead, True
+
     def now(self) -> Moment:
         """The server's time; no two calls have the same."""
         self._micros = (self._micros + 1) % 1_000_000
-        return int(self.clock.time()), self._micros
+        return int(self.clock.time() + self.clock_ahead), self._micros
 
     def counted(self, key: SessionKey) -> set[int]:
         """What it has of a session, as epoch seconds."""
@@ -153,6 +160,8 @@ class LedgerClient:
         def count(model: Model, now: Moment) -> list[Counted]:
             replies = model.count(items, now)
             for item, reply in zip(items, replies, strict=True):
+                if reply.in_future:
+                    self._server.refused(item.key)
                 if reply.status is CountStatus.COUNTED:
                     asked = {n for first, last in item.ranges for n in range(first, last + 1)}
                     session = model.find(item.key)
