@@ -94,6 +94,12 @@ class Timeline:
             return None
         return max(self._clock.epoch(now) - self.origin, 0.0)
 
+    def due_within(self, seconds: int, now: float) -> int:
+        """The second that is under way so much later; below zero where the session itself begins
+        later still. Only when the position is known."""
+        assert self.origin is not None
+        return floor(self._clock.epoch(now)) - self.origin + seconds
+
     # What was recorded ---------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:

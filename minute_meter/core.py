@@ -11,27 +11,27 @@ from math import floor
 from typing import Any
 from uuid import UUID
 
-from meter.codes import CLOSE_OF_END, CloseCode, EndReason, ErrorCode
+from meter.codes import ErrorCode
 from meter.messages import Drain, Error, Started, StopNotice, Stopped, Usage, Warning
 from minute_meter import wire
 from minute_meter.clock import Timeline
+from minute_meter.early import EarlyRefusals
 from minute_meter.ends import End, State
 from minute_meter.errors import FutureSecondError
 from minute_meter.events import Drop, Event, HeartbeatSent, Phase, Refused
 from minute_meter.held import HeldSeconds
 from minute_meter.liveness import Liveness, Since
 from minute_meter.reconnect import Backoff, Renewal, may_reconnect
+from minute_meter.stopping import Stopping
 from minute_meter.wire import Ack
 
 logger = logging.getLogger("minute_meter")
 
 ABNORMAL = 1006  # RFC 6455, 7.4.1: closed without a close frame
 
-# A server that calls seconds too early gets the last minute again, each time a second later.
-SENT_AGAIN_SECONDS = 60
-SET_BACK_SECONDS = 1.0
-MOST_SET_BACKS = 60
-QUIET_SECONDS = 10.0
+# `stop` waits for seconds that are due within so long. Others were numbered by a clock that was set
+# back since, and may not be due for an hour.
+DUE_SOON_SECONDS = 60
 
 _REFUSALS = frozenset({ErrorCode.SECOND_IN_FUTURE, ErrorCode.SECOND_TOO_LATE})
 
@@ -77,14 +77,8 @@ class Core:
         self._renewal = Renewal(renewable=renewable)
         self._backoff = Backoff(random)
         self._move_at: float | None = None
-        self._stopping = False
-        self._stop_sent = False
-        self._ever_stop_sent = False
-        self._time_told = False  # since the session is to stop
-        self._notice: StopNotice | None = None
-        self._last_error: Error | None = None
-        self._set_backs = 0
-        self._quiet_until = float("-inf")
+        self._stopping = Stopping()
+        self._early = EarlyRefusals()
         self._frames: list[str] = []
         self._events: list[Event] = []
 
@@ -105,7 +99,7 @@ class Core:
         """What the recorder is doing, for its user."""
         if self.over:
             return State.ENDED
-        if self._stopping or self._notice:
+        if self._stopping.begun:
             return State.STOPPING
         if self.phase is not Phase.LIVE:
             return State.CONNECTING if self.origin is None else State.RECONNECTING
@@ -151,7 +145,7 @@ class Core:
 
     def resume(self, now: float) -> None:
         """Something is recorded again."""
-        if self._automatic and not self._stopping and self._notice is None and not self.over:
+        if self._automatic and not self._stopping.begun and not self.over:
             self._timeline.begin(now)
 
     def heartbeat(self, first: int, last: int, now: float) -> None:
@@ -162,7 +156,7 @@ class Core:
         """
         if not 0 <= first <= last:
             raise ValueError(f"no interval of seconds: {first} to {last}")
-        if self._stopping or self.over:
+        if self._stopping.asked or self.over:
             return
         under_way = self.second_under_way(now)
         if under_way is not None and last > under_way + 1:
@@ -172,10 +166,10 @@ class Core:
 
     def stop(self, now: float) -> None:
         """End the session, once all it recorded has been sent; over reconnects if need be."""
-        if self._stopping or self.over:
+        if self._stopping.asked or self.over:
             return
         self._timeline.end(now)
-        self._stopping = True
+        self._stopping.asked = True
         self._record(now)
         self._pump(now)
 
@@ -197,9 +191,8 @@ class Core:
         self._frames = [wire.start(token, self.session_id, self._kind, self._metadata, self.origin)]
         self.phase = Phase.STARTING
         self.drop = None
-        self._last_error = None
-        self._set_backs = 0
-        self._quiet_until = float("-inf")
+        self._stopping.connected()
+        self._early.connected()
         self._liveness.heard(now)
         self._renewal.use(token)
 
@@ -230,11 +223,11 @@ class Core:
             return
         self.held.connection_lost()
         self._frames = []
-        self._stop_sent = False
+        self._stopping.lost()
         dropped, self.drop = self.drop, None
         move_at, self._move_at = self._move_at, None
         if not may_reconnect(code, renewable=self._renewable):
-            self._finish(code, reason)
+            self._end(self._stopping.closed(code, reason, self.session_seconds))
             return
         self.phase = Phase.WAITING
         if move_at is not None:
@@ -263,7 +256,7 @@ class Core:
     # Inside --------------------------------------------------------------------------------------
 
     def _record(self, now: float) -> None:
-        for first, last in self._timeline.take(now, finish=self._stopping):
+        for first, last in self._timeline.take(now, finish=self._stopping.asked):
             self.held.add(first, last)
 
     def _watch(self, now: float) -> None:
@@ -280,32 +273,26 @@ class Core:
         under_way = self.second_under_way(now)
         if self.phase is not Phase.LIVE or self.drop is not None or under_way is None:
             return
-        if now < self._quiet_until:
+        if self._early.quiet(now):
             return
         # After a stop of the server's, only what it counted is sent again, to become durable.
-        last_wanted = self._notice.last_second if self._notice else None
+        last_wanted = self._stopping.last_wanted
         limit = under_way + 1 if last_wanted is None else min(under_way + 1, last_wanted)
         for frame, (first, last) in self.held.take(limit):
             self._frames.append(wire.heartbeat(first, last))
             self._events.append(HeartbeatSent(frame, first, last))
-        # Seconds that were numbered by a clock since set back may not be due for an hour: those are
-        # not waited for.
-        wait_for = self._due_soon(now) if last_wanted is None else last_wanted
-        if self._stopping and not self._stop_sent and not self.held.has_unsent(wait_for):
-            if last_wanted is None and self.held.has_unsent() and not self._time_told:
-                # The server's clock may have been put right since it told the time: ask once more.
-                self._move_at = now
-                return
-            self._stop_sent = self._ever_stop_sent = True
-            self._frames.append(wire.STOP)
+        if self._stopping.to_send:
+            due_soon = self._timeline.due_within(DUE_SOON_SECONDS, now)
+            self._send_stop(due_soon if last_wanted is None else last_wanted, now)
 
-    def _due_soon(self, now: float) -> int:
-        """The last second that is due within a minute; below zero where the session itself is to
-        begin later than that."""
-        epoch, origin = self._timeline.epoch(now), self.origin
-        assert epoch is not None
-        assert origin is not None
-        return floor(epoch) - origin + SENT_AGAIN_SECONDS
+    def _send_stop(self, wait_for: int, now: float) -> None:
+        if self.held.has_unsent(wait_for):
+            return
+        if self._stopping.may_ask_time and self.held.has_unsent():
+            self._move_at = now
+            return
+        self._stopping.sent()
+        self._frames.append(wire.STOP)
 
     def _on_started(self, message: Started, now: float) -> None:
         # What was recorded so far is numbered by the clock that was known then: where the new one
@@ -314,7 +301,7 @@ class Core:
         self._record(now)
         before = self.origin
         self._timeline.synchronize(message.origin, message.server_time, now)
-        self._time_told = self._stopping
+        self._stopping.started()
         if before is not None and before != message.origin:
             self._renumber(before - message.origin)
         self.phase = Phase.LIVE
@@ -353,20 +340,18 @@ class Core:
     def _on_stop_notice(self, message: StopNotice, now: float) -> None:
         self._timeline.end(now)
         self._record(now)
-        self._notice = message
+        self._stopping.notice = message
         self._events.append(message)
 
     def _on_stopped(self, message: Stopped) -> None:
         self.session_seconds = message.session_seconds
         self.durable_through = max(self.durable_through, message.durable_through)
         self.drop = Drop.DONE
-        announced = self._stopping or self._notice is not None
-        code = CLOSE_OF_END.get(message.reason, CloseCode.NORMAL)  # which the server sends next
-        self._end(message.reason, code, confirmed=True, announced=announced)
+        self._end(self._stopping.confirmed(message))
 
     def _on_error(self, message: Error, now: float) -> None:
         if message.fatal:
-            self._last_error = message
+            self._stopping.failed(message)
         elif message.code in _REFUSALS:
             self._refuse(Refused(message.code, message.message))
             if message.code == ErrorCode.SECOND_IN_FUTURE:
@@ -375,52 +360,21 @@ class Core:
             logger.warning("the server answered %s: %s", message.code, message.message)
 
     def _set_clock_back(self, now: float) -> None:
-        # The local clock runs fast, or the server's was set back. The message doesn't say which
-        # seconds it means, so all that may be meant go out again when they are due. An ack of later
-        # ones doesn't let go of them.
-        position = self._timeline.position(now)
-        if position is None:
+        if self._timeline.position(now) is None:
             return
         self._record(now)
+        # The message doesn't say which seconds it means, so all that may be meant go out again when
+        # they are due. An ack of later ones doesn't let go of them.
         self.held.send_again()
-        if self._set_backs < MOST_SET_BACKS:
-            self._set_backs += 1
-            self._timeline.set_back(SET_BACK_SECONDS)
-        elif now >= self._quiet_until:
-            # Its clock is far behind, and may be put right: ask for the time again in a while.
-            self._quiet_until = self._move_at = now + QUIET_SECONDS
+        ask_at = self._early.refused(self._timeline, now)
+        if ask_at is not None:
+            self._move_at = ask_at
 
     def _refuse(self, refused: Refused) -> None:
         logger.warning("seconds refused (%s): %s", refused.code, refused.message)
         self._events.append(refused)
 
-    def _finish(self, code: int, reason: str) -> None:
-        if code == CloseCode.SESSION_ENDED and self._ever_stop_sent:
-            # `stopped` was lost with the connection that it was sent on.
-            self._end(EndReason.STOPPED, code, announced=True)
-        elif self._notice is not None:
-            self._end(self._notice.reason, code, announced=True)
-        elif self._last_error is not None:
-            self._end(self._last_error.code, code, detail=self._last_error.message)
-        else:
-            self._end(reason or "closed", code)
-
-    def _end(
-        self,
-        reason: str,
-        code: int,
-        *,
-        confirmed: bool = False,
-        announced: bool = False,
-        detail: str = "",
-    ) -> None:
+    def _end(self, end: End) -> None:
         self._timeline.recording = False
         self.phase = Phase.OVER
-        self.end = End(
-            reason=str(reason),
-            code=int(code),
-            session_seconds=self.session_seconds,
-            confirmed=confirmed,
-            announced=announced,
-            detail=detail,
-        )
+        self.end = end

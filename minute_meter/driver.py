@@ -93,7 +93,7 @@ class Driver:
                 self._renew_if_due(now)
                 await self._sleep_until(core.next_wake(now))
         except ConnectionClosed:
-            pass
+            pass  # whoever closed it: the socket has the code, read below
         finally:
             dropped = core.drop
             await _close(socket, reader, dead=dropped is Drop.DEAD)
@@ -116,7 +116,7 @@ class Driver:
                 self._deliver()
                 self._wake.set()
         except ConnectionClosed:
-            pass
+            pass  # `_converse` sees that the reading is done, and asks the socket why
         finally:
             self._wake.set()
 

@@ -193,6 +193,20 @@ def test_what_a_server_refuses_while_its_clock_is_an_hour_behind_is_sent_once_it
     assert bench.seconds()[0][0] == 0
 
 
+def test_a_server_that_goes_on_refusing_is_left_alone_for_a_while_and_asked_for_the_time() -> None:
+    bench = Bench()
+    bench.start()
+    bench.run(100)
+    for _ in range(70):
+        bench.say("error", code="second_in_future", message="refused", fatal=False)
+        bench.tick()
+        bench.take()
+    assert bench.run(9) == []
+    assert bench.core.drop is None
+    bench.run(1)
+    assert bench.core.drop == "move"
+
+
 def test_by_hand_a_second_may_be_one_ahead_of_the_server() -> None:
     bench = Bench(automatic=False)
     bench.start()
