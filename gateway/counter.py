@@ -245,7 +245,7 @@ class Counter:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _count(self, batch: list[Speaker]) -> bool:
-        items = [CountItem(each.session.key, each.session.take()) for each in batch]
+        items = [_item(each.session) for each in batch]
         started = time.monotonic()
         try:
             replies = await self._ledger.count(items)
@@ -332,3 +332,9 @@ class Counter:
         session.counted(reply, now, 0)
         if reason is not None:  # what is lost can be undone
             self._keep(session, None if reason is EndReason.LOST else reason)
+
+
+def _item(session: RecorderSession) -> CountItem:
+    state = session.state
+    assert state is not None
+    return CountItem(state.key, session.take(), state.origin)

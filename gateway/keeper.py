@@ -209,7 +209,7 @@ class Keeper:
         if is_lost and not await self._open(kept, now):
             return
         ranges = kept.tally.undurable.ranges()
-        reply = await self._ledger.give_back(CountItem(kept.key, ranges))
+        reply = await self._ledger.give_back(CountItem(kept.key, ranges, kept.state.origin))
         if self._heed():
             return  # it isn't known which server has them
         if reply.status is not CountStatus.COUNTED:

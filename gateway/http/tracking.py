@@ -197,7 +197,7 @@ class MinuteTracker:
     async def _count(self, asked: Asked, state: SessionState) -> Counted:
         first = asked.start - state.origin
         seconds = (first, first + asked.seconds - 1)
-        (reply,) = await self._ledger.count([CountItem(asked.key, (seconds,))])
+        (reply,) = await self._ledger.count([CountItem(asked.key, (seconds,), state.origin)])
         if reply.status is CountStatus.ENDED and reply.end_reason != EndReason.LOST:
             raise _refused_open(OpenStatus.ENDED)
         return reply

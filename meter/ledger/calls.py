@@ -35,20 +35,23 @@ def open_arguments(request: OpenRequest, rules: Rules) -> list[Argument]:
 
 
 def count_call(items: Iterable[CountItem], rules: Rules) -> tuple[tuple[str, ...], list[Argument]]:
-    """KEYS and ARGV of `count`: the items' partitions, and each item with the number of its. All
-    items are one argument: packing it costs less than many small ones do."""
+    """KEYS and ARGV of `count`: the items' partitions, and each item with the number of its, and
+    their origins. All items are one argument: packing it costs less than many small ones do."""
     numbers: dict[int, int] = {}
     batch: list[str] = []
+    origins: list[str] = []
     for item in items:
         key = item.key
         number = numbers.setdefault(partition_of(key.organization_id), len(numbers) + 1)
         batch.append(f"{number} {key.session_id} {_ranges(item.ranges)};")
+        origins.append(_origin(item))
     return tuple(map(prefix_of, numbers)), [
         rules.future_seconds,
         rules.late_seconds,
         rules.max_session_seconds,
         rules.flush_after_seconds,
         "".join(batch),
+        " ".join(origins),
     ]
 
 
@@ -61,7 +64,12 @@ def give_back_arguments(item: CountItem, rules: Rules) -> list[Argument]:
         rules.flush_after_seconds,
         item.key.session_id,
         _ranges(item.ranges),
+        _origin(item),
     ]
+
+
+def _origin(item: CountItem) -> str:
+    return "-" if item.origin is None else str(item.origin)
 
 
 def _ranges(ranges: Sequence[tuple[int, int]]) -> Argument:

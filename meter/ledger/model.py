@@ -120,7 +120,7 @@ class Model(Restorable):
         return [self._count(item, now[0]) for item in items]
 
     def _count(self, item: CountItem, now: int) -> Counted:
-        session = self.find(item.key)
+        session = self._numbered_as(item)
         if session is None:
             return Counted(CountStatus.ABSENT)
         if session.ended_at is not None:
@@ -129,7 +129,7 @@ class Model(Restorable):
 
     def give_back(self, item: CountItem, now: Moment) -> Counted:
         """Count what may have been lost: in an ended session, what was before its end."""
-        session = self.find(item.key)
+        session = self._numbered_as(item)
         if session is None:
             return Counted(CountStatus.ABSENT)
         latest = now[0] + self.rules.future_seconds
@@ -140,6 +140,11 @@ class Model(Restorable):
             session.expiring = False
             session.due_at_once(now[0])
         return answer
+
+    def _numbered_as(self, item: CountItem) -> Session | None:
+        session = self.find(item.key)
+        other = session is not None and item.origin not in (None, session.origin)
+        return None if other else session
 
     def _count_in(self, session: Session, item: CountItem, now: int, until: int) -> Counted:
         account = self.accounts.get(session.key.organization_id, Account())

@@ -266,10 +266,14 @@ class CountStatus(StrEnum):
 
 class CountItem(Struct, frozen=True, gc=False):
     """Seconds of one session to count: inclusive ranges, ascending. None at all: a sign of life,
-    which is answered with the session's present state."""
+    which is answered with the session's present state.
+
+    `origin` is the beginning that they are numbered from, if the caller knows it: a session with
+    another one doesn't have them, and is `ABSENT`."""
 
     key: SessionKey
     ranges: tuple[tuple[int, int], ...]
+    origin: int | None = None
 
 
 class Counted(Struct, frozen=True, gc=False):

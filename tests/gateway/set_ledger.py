@@ -192,7 +192,7 @@ class SetLedger:
 
     def count_now(self, item: CountItem) -> Counted:
         """`count` of one item, without waiting."""
-        entry = self.entries.get(item.key.session_id)
+        entry = self._numbered_as(item)
         if entry is None:
             return Counted(CountStatus.ABSENT)
         if entry.state.ended_at is not None:
@@ -201,12 +201,17 @@ class SetLedger:
 
     def give_back_now(self, item: CountItem) -> Counted:
         """`give_back`, without waiting."""
-        entry = self.entries.get(item.key.session_id)
+        entry = self._numbered_as(item)
         if entry is None:
             return Counted(CountStatus.ABSENT)
         until = self.clock() + self.rules.future_seconds
         ended_at = entry.state.ended_at
         return self._count_in(entry, item, until if ended_at is None else min(until, ended_at))
+
+    def _numbered_as(self, item: CountItem) -> Entry | None:
+        entry = self.entries.get(item.key.session_id)
+        other = entry is not None and item.origin not in (None, entry.state.origin)
+        return None if other else entry
 
     def _count_in(self, entry: Entry, item: CountItem, until: float) -> Counted:
         if item.key.organization_id not in self.warm:

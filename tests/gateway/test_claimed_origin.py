@@ -44,6 +44,21 @@ async def test_a_claim_says_nothing_where_postgres_knows_the_session(world: Worl
     assert new.session.state.origin == origin
 
 
+async def test_what_another_gateway_has_of_a_former_beginning_is_not_counted_in_the_new_one(
+    world: World,
+) -> None:
+    old = await world.session()
+    async with world.counter._flushing:
+        old.hear(0, 9)
+        world.ledger.wipe()
+        new = Peer(world.another(), 1, next(world.owners))
+        new.start()
+        await until(lambda: new.session.state is not None)
+    await until(lambda: old.closed is not None)
+    assert old.closed == 4004
+    assert world.seconds() == set()
+
+
 async def test_an_origin_in_the_future_or_longer_ago_than_any_second_may_be_is_not_taken(
     world: World,
 ) -> None:

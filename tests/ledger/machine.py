@@ -476,7 +476,9 @@ class LedgerMachine(RuleBasedStateMachine):
             first = (self.world.now - origin if near_present else 0) + offset
             first = max(-HUGE, min(HUGE, first))
             chosen.append((first, min(first + length, HUGE)))
-        return CountItem(key, tuple(sorted(chosen)))
+        # Most callers know the origin; now and then it is a former one.
+        numbered_from = (None, origin, origin, origin - 1)[len(chosen) % 4]
+        return CountItem(key, tuple(sorted(chosen)), numbered_from)
 
     def _count(self, items: list[CountItem]) -> list[Counted]:
         already = [self._already_counted(item) for item in items]

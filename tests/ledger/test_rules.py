@@ -355,6 +355,26 @@ def test_what_ended_while_the_clock_was_ahead_is_due_once_it_is_set_back(scene: 
     assert scene.stored().end_reason == EndReason.STOPPED
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_seconds_that_are_numbered_from_another_beginning_are_not_a_sessions(
+    scene: Scene, ended: bool
+) -> None:
+    scene.start()
+    scene.pass_seconds(10)
+    if ended:
+        scene.world.close(ANN, EndReason.STOPPED)
+    origin = scene.session().origin
+    former = CountItem(ANN, ((0, 4),), origin - 1)
+    assert scene.world.give_back(former).status is CountStatus.ABSENT
+    same = CountItem(ANN, ((7, 8),), origin)
+    answers = scene.world.count([former, same, former, CountItem(ANN, ())])
+    has = CountStatus.ENDED if ended else CountStatus.COUNTED
+    assert [each.status for each in answers] == [CountStatus.ABSENT, has, CountStatus.ABSENT, has]
+    assert scene.world.give_back(same).status is CountStatus.COUNTED
+    scene.world.assert_same_state()
+    assert scene.session().counted == {7, 8}
+
+
 def test_an_ended_session_takes_back_what_was_before_its_end_and_stays_ended(scene: Scene) -> None:
     scene.start()
     scene.count((0, 2))

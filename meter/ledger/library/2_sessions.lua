@@ -12,6 +12,13 @@ local function load_counting(prefix, id)
     first_minute = floor(origin / 60) }
 end
 
+-- A session whose seconds are numbered from this origin ("-" or nil: from any); nil otherwise.
+local function numbered_from(session, origin)
+  local asked = tonumber(origin)
+  if session and asked and asked ~= session.origin then return nil end
+  return session
+end
+
 -- All of a session.
 local function load_session(prefix, id)
   local session = load_counting(prefix, id)

@@ -201,7 +201,7 @@ end
 --   KEYS  partitions' prefixes
 --   ARGV  future, late, longest, flush_after, and the batch: a session "index id ranges;", of its
 --         partition into KEYS, its id, and "a:b,c:d" (inclusive; "a": one second; empty: a sign of
---         life)
+--         life); and the origins that these are numbered from, in the same order, "-": any
 --   gives an array a session: {new, seconds, highest, durable through, owner, standing: seven
 --         values}, and where some were refused {in future, too late, over limit, over duration};
 --         or {'ended', seconds, highest, durable through, owner, reason}; or why not: {status}
@@ -209,8 +209,9 @@ local function count(keys, args)
   local bounds = { now = now_seconds(), future = tonumber(args[1]), late = tonumber(args[2]),
     longest = tonumber(args[3]), flush_after = tonumber(args[4]) }
   local cache, replies = new_cache(), {}
+  local next_origin = string.gmatch(args[6] or '', '%S+')
   for index, id, ranges in string.gmatch(args[5], '(%d+) (%S+) ([^;]*);') do
-    local session = load_counting(keys[tonumber(index)], id)
+    local session = numbered_from(load_counting(keys[tonumber(index)], id), next_origin())
     local reply
     if not session then
       reply = { 'absent' }

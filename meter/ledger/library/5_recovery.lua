@@ -60,11 +60,11 @@ end
 -- give_back: counts what a gateway had of a session that may have ended since, or had counted once,
 -- where that was lost. An ended session takes what was before its end, and stays ended.
 --   KEYS  prefix
---   ARGV  future, late, longest, flush_after, session, ranges as in count
+--   ARGV  future, late, longest, flush_after, session, ranges and origin as in count
 --   gives what count gives of a live session; or {"absent"}
 local function give_back(keys, args)
   local prefix, id, now = keys[1], args[5], now_seconds()
-  local session, cache = load_counting(prefix, id), new_cache()
+  local session, cache = numbered_from(load_counting(prefix, id), args[7]), new_cache()
   if not session then return { 'absent' } end
   local ended_at = tonumber(session.ended_at)
   local future = tonumber(args[1])
