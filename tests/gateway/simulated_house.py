@@ -119,7 +119,7 @@ class House:
             self.fail(f"recorder {recorder.number} let go of {_numbers(recorder, missing)}")
 
     def latest(self) -> float:
-        """The latest moment that is now, by the ledger's clock and in truth."""
+        """What is now both by the ledger's clock and in truth: the earlier of the two."""
         return self.clock.time() + min(self.ledger.clock_ahead, 0.0)
 
     def refused(self, recorder: Recorder, refused: Refused) -> None:
@@ -165,7 +165,7 @@ class House:
 
     def stopped(self, key: SessionKey) -> None:
         """An operator ends a session: what isn't counted by then need not count."""
-        moment = int(self.clock.time())
+        moment = int(self.latest())
         for recorder in self.recorders:
             if recorder.key == key:
                 recorder.counts_until = min(recorder.counts_until, moment)
@@ -270,8 +270,9 @@ class House:
             if session.ended_at is None or session.pending or session.revision != session.durable:
                 reasons.append(f"the ledger has {session.key.session_id} due")
         for row in self.rows.rows.values():
-            # One that began by a clock that was ahead ends at that time.
-            if row.state.ended_at is None and row.state.origin <= self.clock.time():
+            # One that has seconds of a clock that was ahead may not end before that time.
+            latest = max(self.rows.has(row.state.key), default=row.state.origin)
+            if row.state.ended_at is None and latest <= self.clock.time():
                 reasons.append(f"{row.state.key.session_id} is live by its row")
         for gateway in self.gateways:
             if gateway.alive:
