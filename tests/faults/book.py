@@ -1,5 +1,6 @@
 """What a recorder writes down of its session, in epoch seconds: all that its bill is judged by."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -64,6 +65,13 @@ class Book:
     heard_at: float | None = None
     gateway: int | None = None
     end: End | None = None
+
+    @property
+    def unanswered_seconds(self) -> int:
+        """For how long nobody had answered at its end."""
+        if self.ended_at is None or self.heard_at is None:
+            return 0
+        return math.ceil(self.ended_at - self.heard_at)
 
     def refuse(self, code: str, seconds: Iterable[int]) -> None:
         """The server refused these of the recorded seconds. What it called durable it can't refuse,

@@ -9,9 +9,10 @@ from tests.faults.losses import Losses
 _LIMIT = frozenset({EndReason.LIMIT_REACHED, ErrorCode.LIMIT_REACHED})
 
 
-def judge_end(book: Book, *, has_limit: bool, losses: Losses) -> Iterator[str]:
+def judge_end(book: Book, *, has_limit: bool, used_up: bool, losses: Losses) -> Iterator[str]:
     """What is wrong with how a session ended. Nobody but its driver ends one, or an operator, or
-    its account's limit; and each has one recorder, so none is ever taken over."""
+    its account's limit, which a recorder that was cut off when that was `used_up` learns when it
+    comes back; and each has one recorder, so none is ever taken over."""
     if book.abandoned:
         return
     if book.end is None:
@@ -21,6 +22,7 @@ def judge_end(book: Book, *, has_limit: bool, losses: Losses) -> Iterator[str]:
     allowed = (
         (reason == EndReason.STOPPED and book.asked)
         or (reason in _LIMIT and has_limit)
+        or (reason == ErrorCode.SESSION_ENDED and used_up)
         or (reason == EndReason.ADMIN and book.operator)
         or (
             reason == ErrorCode.NO_START

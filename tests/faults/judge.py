@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from meter.codes import ErrorCode
 from meter.seconds import ranges_of
 from tests.faults.alerts import Noted, judge_alerts
 from tests.faults.book import Book
@@ -74,7 +75,8 @@ def judge(
     for book in books:
         _judge_session(book, bill.billed.get(book.session_id, set()), totals, caps, verdict)
         has_limit = caps.hold_for(book.organization_id, book.user_id)
-        verdict.findings += judge_end(book, has_limit=has_limit, losses=losses)
+        used_up = totals.full(book, caps)
+        verdict.findings += judge_end(book, has_limit=has_limit, used_up=used_up, losses=losses)
         verdict.findings += _judge_beginnings(book, losses)
     _judge_strangers(books, bill, verdict)
     _judge_limits(totals, caps, verdict)
@@ -167,14 +169,18 @@ def _judge_session(
 
 def _over_limit(book: Book, missing: set[int], billed: int) -> set[int]:
     """Those that a limit that is used up excuses: where its recorder wasn't told so, but of another
-    end with more seconds than are billed, only the last ones. An ack covers what the limit refused,
+    end with more seconds than are billed, only the last ones; and of one that came back after its
+    session's end, those since it was last answered. An ack covers what the limit refused,
     too, but says how many seconds there are: with fewer than were once durable, none that it called
     so is excused."""
     if billed < book.durable_seconds:
         missing = missing - book.durable
     if book.limited or (book.end is not None and book.end.session_seconds == billed):
         return missing
-    return {second for second in missing if second > max(book.recorded) - UNANSWERED_SECONDS}
+    unanswered = UNANSWERED_SECONDS
+    if book.end is not None and book.end.reason == ErrorCode.SESSION_ENDED:
+        unanswered += book.unanswered_seconds
+    return {second for second in missing if second > max(book.recorded) - unanswered}
 
 
 def _judge_beginnings(book: Book, losses: Losses) -> Iterator[str]:

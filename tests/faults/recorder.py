@@ -112,7 +112,8 @@ class SimulatedRecorder:
         self._frame_of: dict[int, int] = {}  # by epoch second; those not known to be counted
         self._sent_ahead: dict[int, float] = {}  # on this connection: those ahead of the server
         self._held_ahead: dict[int, float] = {}  # the same of those that are held after `finish`
-        self._ahead: set[int] = set()  # refused so, and far ahead of what time it is in truth
+        # Refused so, or recorded, when they were far ahead of what time it is in truth.
+        self._ahead: set[int] = set()
         self._wake = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._origin: int | None = None
@@ -181,7 +182,7 @@ class SimulatedRecorder:
                     await socket.send(frame)
                 await self._pause()
         except ConnectionClosed:
-            pass
+            pass  # the core is told so below, and sends all again on the next one
         finally:
             self._socket = None
             dropped = core.drop
@@ -262,6 +263,7 @@ class SimulatedRecorder:
             if first > last:
                 continue
             self.book.recorded.update(range(first, last + 1))
+            self._ahead.update(range(max(first, int(time.time()) + FAR_SECONDS), last + 1))
             # The session may have begun anew since these were recorded.
             self.book.refuse(ErrorCode.SECOND_TOO_LATE, range(first, min(last + 1, origin)))
             if last >= origin:
@@ -303,6 +305,9 @@ class SimulatedRecorder:
                 book.refusals += 1
                 if code == ErrorCode.SECOND_IN_FUTURE:
                     self._too_early = True
+                    # It may mean any that no ack spoke of yet: later ones that cover their frames
+                    # don't say that they count.
+                    self._frame_of.clear()
                     # Numbered by a server's clock since set back. The message doesn't say which.
                     far = time.time() + FAR_SECONDS
                     self._ahead.update(second for second in book.recorded if second > far)

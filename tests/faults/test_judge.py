@@ -237,6 +237,22 @@ def test_who_was_not_told_of_a_limit_lacks_only_its_last_seconds() -> None:
     assert lost(20, 21) == 2
 
 
+def test_who_comes_back_after_a_limit_ended_the_session_lacks_what_came_unanswered() -> None:
+    one = book(seconds=60)
+    one.end = End("session_ended", 4501, 12, confirmed=False, announced=False)
+    one.heard_at, one.ended_at = VANISHED_AT - 30, VANISHED_AT
+    bill: dict[str, Any] = {"ledger": {"acme": 20}}
+
+    def found(kept: set[int], cap: int) -> int:
+        return judged([one], Caps({"acme": cap}), billed={one.session_id: kept}, **bill).lost
+
+    assert found(set(range(STARTED, STARTED + 20)), 20) == 0
+    assert found(set(range(STARTED + 1, STARTED + 21)), 20) == 1
+    assert found(set(range(STARTED, STARTED + 20)), 21) == 40
+    assert judged([one], Caps({"acme": 60})).good
+    assert not judged([one], Caps({"acme": 61})).good
+
+
 def test_a_durable_second_cannot_be_refused_and_only_some_codes_refuse_any() -> None:
     one = book()
     one.durable = {STARTED}
