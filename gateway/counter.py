@@ -120,8 +120,14 @@ class Counter:
 
     async def end(self, speaker: Speaker, reason: EndReason) -> None:
         """End a session. If the ledger is away it may come back without all of it, and an end can't
-        be undone: then the session has all counted first, and asks again."""
+        be undone: then the session has all counted first, and asks again. If it calls early what it
+        had lost, the keeper ends the session once it has taken that."""
         session, state = speaker.session, None
+        if session.tally.doubted and (kept := self._keep(session, reason)) is not None:
+            tally = session.tally
+            state = replace(kept.state, seconds=tally.seconds, highest=tally.undurable.highest())
+            self._tell_end(speaker, await self._durable(kept, state))
+            return
         async with self._end_slots:
             try:
                 state = await self._ledger.close(session.key, reason, session.tally.seconds)
@@ -136,7 +142,10 @@ class Counter:
         session = speaker.session
         if state is not None and (kept := self._keep(session, reason)) is not None:
             state = await self._durable(kept, state)
-        session.ended(state)
+        self._tell_end(speaker, state)
+
+    def _tell_end(self, speaker: Speaker, state: SessionState | None) -> None:
+        speaker.session.ended(state)
         speaker.perform()
         self.forget(speaker)
 

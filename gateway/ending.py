@@ -84,7 +84,7 @@ class Ending(Starting):
         self._queue()
 
     def _settle_phase(self) -> None:
-        if self.tally.waiting or self.tally.doubted:
+        if self.tally.waiting:
             return
         if self.phase is Phase.DRAINING:
             self._send_away()

@@ -303,8 +303,6 @@ class RecorderSession(Ending):
                 self._end(self._end_reason)
         elif self.phase is Phase.WAITING and now >= self._deadline:
             self._fail(admission.NO_START)
-        elif self.tally.doubted and now - self.answered_at >= LOOK_SECONDS:
-            self._queue()  # the ledger didn't take back what it had lost, as early
 
     def _floods(self, now: float) -> bool:
         """Whether too many frames come that bring nothing new: that ends the connection."""

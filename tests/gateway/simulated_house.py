@@ -58,6 +58,14 @@ class Gateway:
             if recorder.line is not None and recorder.line.gate is self:
                 recorder.line.cut(0, self._house.random.choice((0.0, 0.01, 1.0)))
 
+    def kept(self, key: SessionKey) -> set[int]:
+        """What it keeps of an ended session, as epoch seconds."""
+        kept = self.counter.keeper._kept.get(key.session_id)
+        if kept is None:
+            return set()
+        ranges = kept.tally.undurable.ranges()
+        return {kept.state.origin + n for first, last in ranges for n in range(first, last + 1)}
+
     def busy(self) -> list[str]:
         """What it has still to do."""
         counter = self.counter
@@ -158,6 +166,7 @@ class House:
         for gateway in self.gateways:
             if gateway.alive:
                 held |= gateway.client.confirmed.get(recorder.key, set())
+                held |= gateway.kept(recorder.key)
                 if recorder.vanished and not recorder.ended_by_operator:
                     held |= gateway.heard.get(recorder.key, set())
         owed = recorder.owed()
@@ -270,8 +279,9 @@ class House:
             if session.ended_at is None or session.pending or session.revision != session.durable:
                 reasons.append(f"the ledger has {session.key.session_id} due")
         for row in self.rows.rows.values():
-            # One that has seconds of a clock that was ahead may not end before that time.
+            # What is of a clock that was ahead may not be in order before that time.
             latest = max(self.rows.has(row.state.key), default=row.state.origin)
+            latest = max(latest, row.state.revision // 1_000_000)
             if row.state.ended_at is None and latest <= self.clock.time():
                 reasons.append(f"{row.state.key.session_id} is live by its row")
         for gateway in self.gateways:
