@@ -240,10 +240,24 @@ def test_leaves_when_the_page_does(page: Page, stub: StubGateway) -> None:
 
 def test_the_network_coming_back_ends_the_wait(page: Page, stub: StubGateway) -> None:
     open_meter(page, stub)
+    stub.send({"type": "drain", "reconnect_after_ms": 600_000})
+    stub.disconnect(4000, "draining")
+    page.wait_for_function("meter.snapshot.state === 'waiting'")
     page.context.set_offline(True)
-    page.wait_for_timeout(300)
+    page.context.set_offline(False)
+    page.wait_for_function("meter.snapshot.state === 'connected'")
+    assert len(stub.connections) == 2
+    states = [detail["state"] for detail in details(page, "state")]
+    assert states[-3:] == ["waiting", "connecting", "connected"]
+
+
+def test_a_connection_of_the_network_before_is_not_trusted(page: Page, stub: StubGateway) -> None:
+    open_meter(page, stub)
+    page.context.set_offline(True)
     page.context.set_offline(False)
     wait_until(lambda: len(stub.connections) == 2)
+    wait_until(lambda: stub.connections[0].closed is not None)
+    assert len({frame["session_id"] for frame in stub.frames("start")}) == 1
 
 
 def test_starts_once(page: Page, stub: StubGateway) -> None:

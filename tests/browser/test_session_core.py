@@ -150,13 +150,42 @@ def test_a_page_that_is_left_claims_nothing_until_it_is_back(run: Run) -> None:
     script = """const s = opened(); s.record(1000); run(s, 1001, 1005);
     const left = s.leave(1005.75);
     const away = [s.snapshot.state, ...beats(run(s, 1006, 1009))];
-    note(s.comeBack(1010.75)); const back = connect(s, 1010.8);
+    note(s.comeBack(1010.75, 1010.75 + WALL)); const back = connect(s, 1010.8);
     return [left.map((e) => e.do), away, beats(back), beats(run(s, 1011, 1012))]"""
     left, away, back, after = run(script)
     assert left == ["send", "drop", "emit"]
     assert away == ["away"]
     assert back == [[0, 5]]
     assert after == [[11, 11]]
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "s.leave(1010.75); note(s.comeBack(1100, 1100 + WALL))",
+        "note(s.comeBack(1100, 1100 + WALL))",
+        "note(s.wake(1100, 1100 + WALL, true))",
+    ],
+    ids=["left", "not told", "network"],
+)
+def test_a_tick_that_comes_late_after_a_sleep_keeps_the_connection_made_since(
+    run: Run, back: str
+) -> None:
+    script = f"""const s = opened(); s.record(1000); run(s, 1001, 1010); {back};
+    const asked = s.snapshot.state; s.authorized(latest, "t", 1100.01);
+    const late = note(tick(s, 1100.02)).map((e) => e.do);
+    s.opened(); s.received(started(1100.1), 1100.1);
+    return [asked, late, beats(run(s, 1101, 1102)), s.snapshot.state]"""
+    asked, late, after, state = run(script)
+    assert (asked, late, state) == ("connecting", [], "connected")
+    assert after == [[100, 100], [101, 101]]
+
+
+def test_a_machine_that_slept_is_noticed_by_whom_it_wakes_first(run: Run) -> None:
+    script = """const s = opened(); s.record(1000); run(s, 1001, 1010);
+    const woken = note(s.wake(1011, 1011 + WALL + 3600, false)).map((e) => e.do);
+    return [woken, note(tick(s, 1011.1, 1011.1 + WALL + 3600)).map((e) => e.do)]"""
+    assert run(script) == [["drop", "emit", "token"], []]
 
 
 def test_a_second_is_held_until_an_ack_covers_its_last_sending(run: Run) -> None:

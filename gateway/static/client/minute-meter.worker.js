@@ -14,6 +14,8 @@ const TICK_SECONDS = 1;
 
 /** The same in page and worker, and never set back. */
 const monotonic = () => (performance.timeOrigin + performance.now()) / 1000;
+/** The clock of the day. */
+const wall = () => Date.now() / 1000;
 
 /** @type {Session} */
 let session;
@@ -37,8 +39,8 @@ const calls = {
   pause: (at) => session.pause(at),
   stop: (at) => session.stop(at),
   leave: (at) => session.leave(at),
-  comeBack: (at) => session.comeBack(at),
-  wake: (at, message) => session.wake(at, message.networkChanged),
+  comeBack: (at) => session.comeBack(at, wall()),
+  wake: (at, message) => session.wake(at, wall(), message.networkChanged),
   abandon: (_at, message) => session.abandon(message.reason, message.message),
   authorized: (at, message) => session.authorized(message.request, message.token, at),
   unauthorized: (at, message) => session.unauthorized(message.request, at),
@@ -49,7 +51,7 @@ self.onmessage = ({ data }) => act(calls[data.call](data.at, data));
 function tick() {
   const now = monotonic();
   while (nextTick <= now) nextTick += TICK_SECONDS;
-  act(session.tick(now, Date.now() / 1000));
+  act(session.tick(now, wall()));
 }
 
 /** @param {import("./types.js").Effect[]} effects */

@@ -118,7 +118,7 @@ export class RecordingClock {
   pass(now, wall) {
     const slept = this.#sleptThrough(now, wall);
     const missed = this.#passed > 0 && now - this.#passed > LONGEST_GAP_SECONDS;
-    this.#passed = now;
+    this.#passed = Math.max(this.#passed, now);
     if (this.#since !== null && now - this.#seen > LONGEST_GAP_SECONDS) {
       this.#close(now);
       this.#open(now);

@@ -147,10 +147,12 @@ export class Session {
     return this.#take();
   }
 
-  /** The page is back. @param {number} now */
-  comeBack(now) {
+  /** The page is back. @param {number} now @param {number} wall the clock of the day */
+  comeBack(now, wall) {
+    const asleep = this.#asleep(now, wall);
     this.#clock.thaw(now);
     if (this.#state === "away") this.#connect(now);
+    else if (asleep && this.#live) this.#reconnect(now);
     return this.#take();
   }
 
@@ -158,12 +160,15 @@ export class Session {
    * There may be a network again, or a user before the screen: no reason to wait on.
    *
    * @param {number} now
+   * @param {number} wall the clock of the day
    * @param {boolean} networkChanged
    */
-  wake(now, networkChanged) {
+  wake(now, wall, networkChanged) {
+    const asleep = this.#asleep(now, wall);
     const overdue = now - this.#heard > this.#ackSeconds + OVERDUE_SECONDS;
+    const doubted = asleep || (this.#connected && (networkChanged || overdue));
     if (this.#state === "waiting") this.#connect(now);
-    else if (this.#connected && (networkChanged || overdue)) this.#reconnect(now);
+    else if (doubted && this.#live && this.#state !== "away") this.#reconnect(now);
     return this.#take();
   }
 
@@ -227,11 +232,7 @@ export class Session {
    * @param {number} wall the clock of the day
    */
   tick(now, wall) {
-    const asleep = this.#clock.pass(now, wall);
-    if (asleep) {
-      this.#claim(now);
-      this.#clock.desynchronize();
-    }
+    const asleep = this.#asleep(now, wall);
     if (asleep && this.#live && this.#state !== "away") this.#reconnect(now);
     else this.#watch(now);
     this.#flush(now);
@@ -282,6 +283,22 @@ export class Session {
 
   get #live() {
     return this.#state !== "idle" && this.#state !== "ended";
+  }
+
+  /**
+   * Whether the machine slept or the page was frozen. Whatever first hears of time again asks: else
+   * the next tick would take a connection that was made since for one from before.
+   *
+   * @param {number} now
+   * @param {number} wall
+   */
+  #asleep(now, wall) {
+    const asleep = this.#clock.pass(now, wall);
+    if (asleep) {
+      this.#claim(now);
+      this.#clock.desynchronize();
+    }
+    return asleep;
   }
 
   /** @param {Record<string, any>} message @param {number} now */
