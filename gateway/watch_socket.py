@@ -10,6 +10,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -170,12 +171,10 @@ class WatchSocket(ABC):
 
     async def _close(self, ending: Ending) -> None:
         self._context.metrics.closes.labels(str(int(ending.code))).inc()
-        try:
+        with suppress(TimeoutError, WebSocketDisconnect):  # gone, or not reading: it is cut off
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._socket.send_text(messages.encode(ending.message))
                 await self._socket.close(int(ending.code), ending.reason)
-        except (TimeoutError, WebSocketDisconnect):
-            pass  # gone, or not reading: it is cut off
 
     # What the client says ---------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class DevServer:
             self._announce(time.monotonic() - began)
             self._watch()
         except _StopEarly:
-            pass
+            pass  # an order to stop, and that is what comes next
         finally:
             self._console.started()
             self._stop()

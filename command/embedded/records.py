@@ -45,15 +45,13 @@ class Identity:
 
     def find(self) -> psutil.Process | None:
         """The live process, or None when it has ended."""
-        try:
+        with suppress(psutil.Error):  # it has ended by now, or is another user's: none of ours
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return None
             same_start = abs(process.create_time() - self.started) < START_TIME_TOLERANCE_SECONDS
             if same_start and tuple(process.cmdline()) == self.command_line:
                 return process
-        except psutil.Error:
-            pass
         return None
 
 
@@ -118,7 +116,7 @@ def _end(
     except psutil.NoSuchProcess:
         return
     except psutil.AccessDenied:
-        pass
+        pass  # it goes on, as one does that nothing ends: both are told alike
     reason = f"process {process.pid}, left by an earlier run, cannot be ended"
     raise StartFailed(name, reason, record_path)
 

@@ -160,12 +160,17 @@ async def test_a_lost_connection_comes_back_and_sends_all_again() -> None:
 
 async def test_a_drained_recorder_moves() -> None:
     async def drained(peer: Peer) -> None:
-        await peer.start()
+        await peer.start(ack_seconds=600)  # silence alone is no reason to move
         await peer.say("drain", reconnect_after_ms=50)
         await peer.socket.wait_closed()
 
-    async with running(drained, plain) as server, Recorder(server.url, "t") as session:
-        await until(lambda: session.reconnects == 1)
+    async with running(drained, plain) as server:
+        async with Recorder(server.url, "t", automatic=False) as session:
+            session.heartbeat(0)
+            await until(lambda: session.reconnects == 1)
+            session.heartbeat(1)
+        assert server.connections == 2
+        assert server.seconds == {0, 1}
 
 
 async def test_a_connection_that_breaks_before_stopped_is_made_again() -> None:

@@ -104,6 +104,13 @@ class World:
         self.now += 0 if known else 3600
         return peer
 
+    async def recorded(self, number: int = 1, counter: Counter | None = None) -> Peer:
+        """A session whose seconds 0 to 9 are counted."""
+        peer = await self.session(number, counter)
+        peer.hear(0, 9)
+        await until(lambda: not peer.session.tally.waiting)
+        return peer
+
     def seconds(self, number: int = 1) -> set[int]:
         """What the ledger has of a session."""
         entry = self.ledger.entries.get(str(UUID(int=number)))

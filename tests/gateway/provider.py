@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -104,15 +104,13 @@ class Provider:
         self.requests.append((time.monotonic(), request.path))
         body = json.dumps({"keys": self.keys}).encode() if self.body is None else self.body
         time.sleep(self.pause_seconds)
-        try:
+        with suppress(OSError):  # it was too slow, or too long, for who asked
             request.send_response(self.status)
             for name, value in self.headers.items():
                 request.send_header(name, value)
             request.send_header("Content-Length", str(len(body)))
             request.end_headers()
             request.wfile.write(body)
-        except OSError:
-            pass  # it was too slow, or too long
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -98,12 +98,10 @@ class Recorder:
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        try:
+        with suppress(ConnectionClosed):  # a close with a code is an end as well
             async for frame in self.socket:
                 assert isinstance(frame, str)
                 self.received.append(json.loads(frame))
-        except ConnectionClosed:
-            pass
 
     async def send(self, **message: object) -> None:
         """One frame."""

@@ -1,6 +1,7 @@
 """Openings, ends and bugs: one trouble is never another's."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -30,20 +31,30 @@ async def test_a_stop_survives_the_client_and_an_outage(world: World) -> None:
     await until(lambda: not world.counter.speakers())
 
 
-async def test_a_stop_of_a_session_that_the_ledger_lost_loses_nothing(world: World) -> None:
-    peer = await world.session()
-    peer.hear(0, 9)
-    await until(lambda: not peer.session.tally.waiting)
+Close = Callable[[], Awaitable[SessionState | None]]
+
+
+def at_the_next_close(
+    world: World, happens: Callable[[Close], Awaitable[SessionState | None]]
+) -> None:
+    """What the ledger does when it is next to end a session; after that it is its old self."""
     close = world.ledger.close
 
-    async def close_of_an_emptied(
-        key: SessionKey, reason: EndReason, at_least: int = 0
-    ) -> SessionState | None:
+    async def once(key: SessionKey, reason: EndReason, at_least: int = 0) -> SessionState | None:
         world.ledger.close = close  # type: ignore[method-assign]
-        world.ledger.wipe()
-        return await close(key, reason, at_least)
+        return await happens(lambda: close(key, reason, at_least))
 
-    world.ledger.close = close_of_an_emptied  # type: ignore[method-assign]
+    world.ledger.close = once  # type: ignore[method-assign]
+
+
+async def test_a_stop_of_a_session_that_the_ledger_lost_loses_nothing(world: World) -> None:
+    peer = await world.recorded()
+
+    async def be_emptied(close: Close) -> SessionState | None:
+        world.ledger.wipe()
+        return await close()
+
+    at_the_next_close(world, be_emptied)
     peer.stop()
     await until(lambda: peer.closed == 1000)
     assert world.seconds() == set(range(10))
@@ -51,19 +62,13 @@ async def test_a_stop_of_a_session_that_the_ledger_lost_loses_nothing(world: Wor
 
 
 async def test_a_stop_that_meets_a_replica_that_was_behind_loses_nothing(world: World) -> None:
-    peer = await world.session()
-    peer.hear(0, 9)
-    await until(lambda: not peer.session.tally.waiting)
-    close = world.ledger.close
+    peer = await world.recorded()
 
-    async def close_of_a_replica(
-        key: SessionKey, reason: EndReason, at_least: int = 0
-    ) -> SessionState | None:
-        world.ledger.close = close  # type: ignore[method-assign]
+    async def be_a_replica(close: Close) -> SessionState | None:
         world.ledger.fail_over((peer.session_id, {7, 8, 9}))
-        return await close(key, reason, at_least)
+        return await close()
 
-    world.ledger.close = close_of_a_replica  # type: ignore[method-assign]
+    at_the_next_close(world, be_a_replica)
     peer.stop()
     await until(lambda: peer.closed == 1000)
     assert world.seconds() == set(range(10))
@@ -73,17 +78,13 @@ async def test_a_stop_that_meets_a_replica_that_was_behind_loses_nothing(world: 
 async def test_an_end_whose_answer_was_cut_off_is_told_once_it_is_durable(world: World) -> None:
     counter = world.another(stop_wait_seconds=5.0)
     running = asyncio.create_task(counter.run())
-    peer = await world.session(1, counter)
-    peer.hear(0, 9)
-    await until(lambda: not peer.session.tally.waiting)
-    close = world.ledger.close
+    peer = await world.recorded(1, counter)
 
-    async def cut_off(key: SessionKey, reason: EndReason, at_least: int = 0) -> SessionState | None:
-        world.ledger.close = close  # type: ignore[method-assign]
-        await close(key, reason, at_least)
+    async def cut_off(close: Close) -> SessionState | None:
+        await close()
         raise LedgerUnavailable("the test cut it off")
 
-    world.ledger.close = cut_off  # type: ignore[method-assign]
+    at_the_next_close(world, cut_off)
     peer.stop()
     await until(lambda: counter.keeper.ended == 1)
     await asyncio.sleep(0.05)
@@ -98,20 +99,16 @@ async def test_an_end_whose_answer_was_cut_off_is_told_once_it_is_durable(world:
 
 @pytest.mark.parametrize("done", [False, True])
 async def test_a_stop_that_meets_an_outage_loses_nothing(world: World, done: bool) -> None:
-    peer = await world.session()
-    peer.hear(0, 9)
-    await until(lambda: not peer.session.tally.waiting)
-    close = world.ledger.close
+    peer = await world.recorded()
 
-    async def cut_off(key: SessionKey, reason: EndReason, at_least: int = 0) -> SessionState | None:
-        world.ledger.close = close  # type: ignore[method-assign]
+    async def cut_off(close: Close) -> SessionState | None:
         if done:
-            await close(key, reason, at_least)
+            await close()
         else:
             world.ledger.entries[peer.session_id].seconds.clear()
         raise LedgerUnavailable("the test cut it off")
 
-    world.ledger.close = cut_off  # type: ignore[method-assign]
+    at_the_next_close(world, cut_off)
     peer.stop()
     await until(lambda: peer.closed == 1000)
     assert world.seconds() == set(range(10))
@@ -148,10 +145,12 @@ async def test_a_session_that_fails_on_its_answer_does_not_end_the_loop(
     failing("counted")
     failing("tick")
     broken.hear(0, 9)
-    fine.hear(0, 9)
-    await until(lambda: world.ledger.used == 20)
+    fine.hear(0, 9)  # in the same batch
+    await until(lambda: fine.session.tally.seconds == 10)
     fine.hear(10, 19)
-    await until(lambda: world.ledger.used == 30)
+    await until(lambda: fine.session.tally.seconds == 20)
+    assert world.ledger.used == 30
+    assert world.seconds(2) == set(range(20))
 
 
 async def test_an_opening_that_fails_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,9 +180,7 @@ async def test_a_warm_account_can_be_opened_without_postgres(world: World) -> No
 async def test_a_session_that_postgres_alone_knows_is_resumed_with_its_seconds(
     world: World,
 ) -> None:
-    old = await world.session()
-    old.hear(0, 9)
-    await until(lambda: not old.session.tally.waiting)
+    await world.recorded()
     world.ledger.flush(world.storage)
     world.ledger.wipe()
     new = await world.session(1, world.another())

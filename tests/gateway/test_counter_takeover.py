@@ -42,9 +42,7 @@ async def test_a_reconnect_after_a_loss_finds_the_session_of_its_other_connectio
 
 
 async def test_a_reconnect_after_a_loss_brings_what_the_gateway_kept(world: World) -> None:
-    old = await world.session()
-    old.hear(0, 9)
-    await until(lambda: not old.session.tally.waiting)
+    old = await world.recorded()
     world.ledger.flush(world.storage)
     old.hear(10, 19)
     await until(lambda: not old.session.tally.waiting)
@@ -181,9 +179,7 @@ async def test_a_connection_that_is_opened_late_takes_nothing_over_from_a_newer_
 async def test_a_replica_gets_all_again_that_is_not_durable_before_it_is_believed(
     world: World,
 ) -> None:
-    peer = await world.session()
-    peer.hear(0, 9)
-    await until(lambda: not peer.session.tally.waiting)
+    peer = await world.recorded()
     entry = world.ledger.entries[peer.session_id]
     # Others' seconds of the session make up for the number of those that the replica lacks.
     world.ledger.fail_over((peer.session_id, {4, 5}))
@@ -198,9 +194,7 @@ async def test_a_replica_gets_all_again_that_is_not_durable_before_it_is_believe
 async def test_a_session_that_its_gateway_still_knows_goes_on_from_its_beginning(
     world: World,
 ) -> None:
-    peer = await world.session()
-    peer.hear(0, 9)
-    await until(lambda: not peer.session.tally.waiting)
+    peer = await world.recorded()
     peer.leave()
     world.ledger.wipe()
     again = await world.session()

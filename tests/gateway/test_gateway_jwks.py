@@ -194,16 +194,22 @@ async def test_looking_for_a_key_may_take_longer_than_the_first_frame(
         "METER_JWKS_URL": provider.url,
         "METER_START_TIMEOUT_SECONDS": 0.5,
     }
-    provider.pause_seconds = 2.0
     ledger = Ledger.connect(valkey_server.url)
-    async with (
-        serving(ledger, MemoryStorage(), **variables) as gateway,
-        recording(gateway, organization) as recorder,
-        watching(gateway, organization) as dashboard,
-    ):
-        await dashboard.send(type="subscribe", token=signed(EC, "e1", org_id=organization))
-        await recorder.start(token=signed(RSA, "r1", org_id=organization))
-        await dashboard.one("usage")
+    new = signed(NEW, "r2", org_id=organization)
+    async with serving(ledger, MemoryStorage(), **variables) as gateway:
+        keys_of(gateway)._apart_seconds = APART
+        await until(lambda: keys_of(gateway).available)
+        provider.keys.append(jwk(NEW, "r2"))
+        provider.pause_seconds = 2.0
+        async with (
+            recording(gateway, organization) as recorder,
+            watching(gateway, organization) as dashboard,
+        ):
+            began = time.monotonic()
+            await dashboard.send(type="subscribe", token=new)
+            assert (await recorder.start(token=new))["session_id"] == recorder.session_id
+            assert (await dashboard.one("usage"))["usage"]["unlimited"]
+            assert time.monotonic() - began >= provider.pause_seconds
 
 
 # The URL away ---------------------------------------------------------------------------------

@@ -96,7 +96,9 @@ async def test_a_new_limit_is_told_to_live_sessions_also_to_those_that_say_nothi
     await gateways.limit(1000)
     talking, silent = await gateways.start(2)
     talking.hear(0, 0)
-    await asyncio.sleep(0.7)  # both have had an ack, and none is due for some seconds
+    await seen(lambda: told_limit(talking) == told_limit(silent) == 1000)
+    for peer in (talking, silent):
+        peer.session._ack_due_seconds = 600.0  # no ack but for the news
     await gateways.limit(2000)
     for second in range(1, 4):
         talking.hear(second - 1, second - 1)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -54,11 +54,9 @@ async def check_limit(gateway: Address, token: str) -> httpx.Response:
 async def ready(gateway: Address) -> None:
     deadline = time.monotonic() + 20
     while True:
-        try:
+        with suppress(httpx.TransportError):  # nobody listens yet
             if (await get(gateway, "/readyz")).status_code == 200:
                 return
-        except httpx.TransportError:
-            pass
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
 

@@ -103,12 +103,12 @@ async def test_a_page_of_a_foreign_origin_may_not_record(gateway: Served, origin
 
 async def test_the_gateways_own_page_may_record(gateway: Served) -> None:
     async with recording(gateway, origin=gateway.url("", "http")) as recorder:
-        await recorder.start()
+        assert (await recorder.start())["session_id"] == recorder.session_id
 
 
 async def test_a_page_of_an_allowed_origin_may_record(gateway: Served) -> None:
     async with recording(gateway, origin="https://good.example") as recorder:
-        await recorder.start()
+        assert (await recorder.start())["session_id"] == recorder.session_id
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,15 @@ async def test_another_users_session_is_not_resumed(gateway: Served) -> None:
 
 @pytest.mark.parametrize("size", [4097, 16_000])
 async def test_a_frame_of_more_than_4_kib_is_a_bad_message(gateway: Served, size: int) -> None:
+    frame = '{"type":"stop","later":"%s"}'
+    frame %= "é" * ((size - len(frame) + 2) // 2) + "x" * (size % 2)
+    assert len(frame.encode()) == size
     async with recording(gateway) as recorder:
-        await recorder.socket.send("é" * (size // 2) + "x")
-        await recorder.one("error", code="bad_message", fatal=False)
-        await recorder.start()
+        await recorder.socket.send(frame)
+        error = await recorder.one("error")
+        assert (error["code"], error["fatal"]) == ("bad_message", False)
+        assert "4096 bytes" in error["message"]
+        assert (await recorder.start())["resumed"] is False
 
 
 @pytest.mark.parametrize("size", [20_000, 2_000_000])
@@ -163,7 +168,7 @@ async def test_a_frame_of_4_kib_is_none(gateway: Served) -> None:
     async with recording(gateway) as recorder:
         await recorder.start()
         await recorder.socket.send('{"type":"heartbeat","second":0}'.ljust(4096))
-        await recorder.acked(0)
+        assert (await recorder.acked(0))["session_seconds"] == 1
 
 
 async def test_a_binary_frame_is_a_bad_message(gateway: Served) -> None:
@@ -208,11 +213,14 @@ async def test_fuzzed_frames_get_errors_and_end_in_4504(gateway: Served) -> None
 
 async def test_bytes_that_are_no_websocket_frames_end_the_connection(gateway: Served) -> None:
     chance = random.Random(8)
+    codes = set()
     for _ in range(20):
         async with recording(gateway) as recorder:
             recorder.socket.transport.write(chance.randbytes(200))
             recorder.socket.transport.write_eof()
-            await recorder.closed()
+            codes.add(await recorder.closed())
+    assert 1002 in codes  # a protocol error; 1006 where it was lost with what nobody had read
+    assert codes <= {1002, 1006}
     async with recording(gateway) as recorder:
         await recorder.start()
     await until(lambda: not gateway.parts.recorders.connections)

@@ -68,6 +68,7 @@ def test_what_could_be_read_of_metadata_can_be_written_however_deep_the_stack_is
         else:
             driven.authenticate()
 
+    written = []
     for depth in range(1, 1010):
         driven = Driven()
         lists = b"[" * depth + b"]" * depth
@@ -75,6 +76,11 @@ def test_what_could_be_read_of_metadata_can_be_written_however_deep_the_stack_is
         driven.perform()
         if driven.asked:
             deeper(20, driven)
+            (action,) = driven.asked
+            assert isinstance(action, Open)
+            assert action.request.metadata == '{"a":' + lists.decode() + "}"
+            written.append(depth)
+    assert written == list(range(1, 32))
 
 
 def test_metadata_goes_along_as_json() -> None:

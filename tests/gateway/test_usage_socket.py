@@ -263,7 +263,7 @@ async def test_a_page_of_a_foreign_origin_may_not_watch(gateway: Served, origin:
 async def test_the_gateways_own_page_may_watch(gateway: Served, organization: str) -> None:
     own = gateway.url("", "http")
     async with watching(gateway, organization, origin=own) as dashboard:
-        await dashboard.subscribe()
+        assert (await dashboard.subscribe())["active_sessions"] == []
 
 
 async def test_a_page_of_an_allowed_origin_may_watch(gateway: Served, organization: str) -> None:

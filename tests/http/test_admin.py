@@ -272,6 +272,11 @@ async def test_who_recorded_can_be_adjusted_whether_a_member_or_not(service: Ser
             "reason": "thanks",
         }
         await service.operator.post(ADJUSTMENTS, body, status=201)
+    rows = await service.sql("SELECT organization_id, user_id, seconds FROM usage_adjustments")
+    assert {tuple(row) for row in rows} == {
+        ("acme", "bob", -30),
+        (ann.organization, ann.user, -30),
+    }
 
 
 async def test_who_records_for_the_first_time_can_be_adjusted(service: Service) -> None:

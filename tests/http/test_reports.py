@@ -198,8 +198,8 @@ async def test_a_report_costs_no_memory_and_ends_with_its_reader(
     monkeypatch.setattr(service.store, "report", endless)
     headers = {"authorization": service.operator.bearer}
     async with service.client.stream("GET", REPORT, headers=headers) as response:
-        size = 0
-        async for part in response.aiter_raw():
+        size, parts = 0, response.aiter_raw()  # it is held: else the reader would be gone
+        async for part in parts:
             size += len(part)
             if size > 1_000_000:
                 break
@@ -207,6 +207,7 @@ async def test_a_report_costs_no_memory_and_ends_with_its_reader(
         while sent < made:  # what sockets hold is sent, and then it waits for its reader
             sent = made
             await asyncio.sleep(0.3)
+        assert not ended.is_set(), "it waits, and goes on"
     async with asyncio.timeout(30):
         await ended.wait()
     monkeypatch.undo()

@@ -97,11 +97,14 @@ async def test_no_answer_waits_for_a_slow_ledger(
     async def slow(_: object) -> None:
         await asyncio.sleep(60)
 
-    await warm(untold)
+    caller = await warm(untold)
     monkeypatch.setattr(telling, "TELL_SECONDS", 0.05)
     monkeypatch.setattr(untold.served.parts.ledger, "set_limits", slow)
     async with asyncio.timeout(30):
         await untold.operator.post(ADJUSTMENTS, ADDED, status=201)
+    assert await check(caller) == (0, 500), "the ledger, which wasn't told"
+    rows = await untold.sql("SELECT seconds FROM usage_adjustments")
+    assert [row["seconds"] for row in rows] == [120]
 
 
 async def test_a_refused_change_tells_nothing(

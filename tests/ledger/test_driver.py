@@ -146,8 +146,10 @@ async def test_nobody_listening_is_unavailable() -> None:
 @pytest.mark.integration
 async def test_a_valkey_url_is_a_redis_url(valkey: Valkey) -> None:
     ledger = Ledger.connect(valkey.url.replace("redis://", "valkey://"))
-    await ledger.ping()
+    await _assert_the_functions_come_when_first_needed(ledger)
     await ledger.aclose()
+    with valkey.client() as client:
+        assert client.dbsize() > 0
 
 
 @pytest.mark.integration
@@ -262,4 +264,7 @@ async def test_a_ledger_may_be_given_a_client(valkey: Valkey) -> None:
     client = redis.asyncio.Redis(port=valkey.port)
     ledger = Ledger(client, Rules())
     await ledger.prepare()
+    assert len(await client.function_list()) == 1
+    await _open(ledger, "org")
+    assert await client.dbsize() > 0
     await ledger.aclose()

@@ -56,8 +56,12 @@ async def start_anew(valkey: Valkey, auditor: Ledger) -> None:
     await auditor.note_compared(compared)
 
 
-async def test_a_server_that_nobody_compared_yet_is_counted_on(gateway: Ledger) -> None:
-    await gateway.ping()
+async def test_a_server_that_nobody_compared_yet_is_counted_on(
+    auditor: Ledger, gateway: Ledger
+) -> None:
+    assert await auditor.compared() is None
+    await gateway.ping()  # it would raise
+    assert gateway.generation == 1
 
 
 async def test_one_that_was_started_anew_is_counted_on_once_its_figures_are_compared(
@@ -97,7 +101,9 @@ async def test_one_that_lost_all_has_no_figures_to_compare(
     await start_anew(valkey, auditor)
     with valkey.client() as client:
         client.flushall()
-    await gateway.ping()
+    assert await auditor.compared() is None
+    await gateway.ping()  # it would raise
+    assert gateway.generation == 1
 
 
 async def test_a_connection_to_a_server_whose_place_another_has_taken_is_given_up(

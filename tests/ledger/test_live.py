@@ -140,8 +140,11 @@ def test_a_session_without_new_seconds_is_paused(scene: Scene, silent: int, paus
 def test_a_session_is_found_by_its_id_live_or_not(scene: Scene) -> None:
     scene.start(ANN, BOB)
     scene.world.close(BOB, EndReason.ADMIN)
-    for name in (ANN.session_id, BOB.session_id, "nobody's"):
-        scene.world.find_by_id(name)
+    (live,) = scene.world.find_by_id(ANN.session_id)
+    (ended,) = scene.world.find_by_id(BOB.session_id)
+    assert (live.key, live.end_reason) == (ANN, None)
+    assert (ended.key, ended.end_reason) == (BOB, "admin")
+    assert scene.world.find_by_id("nobody's") == []
 
 
 def test_a_lost_session_that_an_operator_stops_is_not_resumed(scene: Scene) -> None:

@@ -128,12 +128,13 @@ class World:
         assert list(found.largest) == list(expected.largest)
         return expected
 
-    def find_by_id(self, session_id: str) -> None:
+    def find_by_id(self, session_id: str) -> list[SessionState]:
         found = self.backend.run(LiveSessions(self.backend.ledger).find(session_id))
         expected = [
             each.state() for (_, name), each in self.model.sessions.items() if name == session_id
         ]
         assert _by_organization(found) == _by_organization(expected)
+        return expected
 
     def close(self, key: SessionKey, reason: EndReason, at_least: int = 0) -> None:
         expected = self.model.close(key, reason, self._moment(), at_least)

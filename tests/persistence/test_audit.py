@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -12,9 +10,8 @@ import pytest
 from meter.codes import EndReason
 from meter.ledger.auditing import LedgerAudit
 from meter.ledger.driver import Ledger
-from meter.ledger.types import CountItem, LookItem, OpenRequest, Rules, SessionKey, Standing
+from meter.ledger.types import LookItem, Standing
 from meter.periods import Period, month_of
-from persistence import ledger_audit
 from persistence.audit import (
     EVER,
     SetAside,
@@ -31,7 +28,6 @@ from persistence.storage import PostgresStorage
 from persistence.teller import LimitsTeller
 from persistence.writer import Writer
 from tests.calm import calm_zone
-from tests.ledger.servers import Valkey
 from tests.persistence.builders import (
     FULL,
     NOW,
@@ -39,39 +35,14 @@ from tests.persistence.builders import (
     assert_figures_follow_rows,
     due,
     present_minute,
-    session_id,
 )
+from tests.persistence.counted import ledger, quick_looks, record
+
+__all__ = ["ledger", "quick_looks"]
 
 pytestmark = pytest.mark.integration
 
 MONTH = month_of(NOW)
-
-
-@pytest.fixture(autouse=True)
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_audit, "LOOK_APART_SECONDS", 0.01)
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    with Valkey(tmp_path / "valkey") as valkey:
-        # Sessions begin now; so that they can count, seconds ahead of the clock are allowed.
-        ledger = Ledger.connect(valkey.url, Rules(future_seconds=100))
-        yield ledger
-        await ledger.aclose()
-
-
-async def record(
-    ledger: Ledger, storage: PostgresStorage, seconds: int, user: str = "user_1"
-) -> SessionKey:
-    """A session that counts so many seconds."""
-    key = SessionKey("org_1", session_id())
-    for with_live in (True, False):
-        figures = await storage.load_account("org_1", user, int(time.time()), with_live=with_live)
-        await ledger.seed_account(figures)
-    await ledger.open(OpenRequest(key, user, "recording", 1, create=True))
-    await ledger.count([CountItem(key, ((0, seconds - 1),))])
-    return key
 
 
 async def test_what_was_written_in_the_usual_way_has_no_drift(

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -15,9 +14,8 @@ from meter.codes import EndReason
 from meter.ledger.auditing import LedgerAudit
 from meter.ledger.driver import Ledger
 from meter.ledger.keys import partition_of
-from meter.ledger.types import CountItem, OpenRequest, Rules, SessionKey
 from meter.periods import month_of
-from persistence import audit, auditor, ledger_audit
+from persistence import audit, ledger_audit
 from persistence.audit import EVER, RepairUnderWay, audit_all
 from persistence.auditor import Auditor
 from persistence.database import Database
@@ -27,24 +25,11 @@ from persistence.metrics import FlusherMetrics
 from persistence.statements import statement
 from persistence.storage import PostgresStorage
 from persistence.writer import Writer
-from tests.ledger.servers import Valkey
-from tests.persistence.builders import session_id
+from tests.persistence.counted import ledger, quick_looks, record
+
+__all__ = ["ledger", "quick_looks"]
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True)
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_audit, "LOOK_APART_SECONDS", 0.05)
-    monkeypatch.setattr(auditor, "TURN_SECONDS", 0.02)
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    with Valkey(tmp_path / "valkey") as valkey:
-        ledger = Ledger.connect(valkey.url, Rules(future_seconds=100))
-        yield ledger
-        await ledger.aclose()
 
 
 async def know(ledger: Ledger, storage: PostgresStorage, organizations: Sequence[str]) -> None:
@@ -52,21 +37,6 @@ async def know(ledger: Ledger, storage: PostgresStorage, organizations: Sequence
     figures = await storage.load_account("org_1", "user_1", int(time.time()))
     for name in organizations:
         await ledger.seed_account(replace(figures, organization_id=name))
-
-
-async def record(
-    ledger: Ledger, storage: PostgresStorage, seconds: int, organization: str = "org_1"
-) -> SessionKey:
-    """A live session that counts so many seconds."""
-    key = SessionKey(organization, session_id())
-    for with_live in (True, False):
-        figures = await storage.load_account(
-            organization, "user_1", int(time.time()), with_live=with_live
-        )
-        await ledger.seed_account(figures)
-    await ledger.open(OpenRequest(key, "user_1", "recording", 1, create=True))
-    await ledger.count([CountItem(key, ((0, seconds - 1),))])
-    return key
 
 
 async def be_off(ledger: Ledger, seconds: int, *organizations: str) -> None:
@@ -238,8 +208,8 @@ async def test_accounts_of_one_partition_have_each_its_own_sessions(
 ) -> None:
     names = [f"org_{number}" for number in range(1000)]
     one, other, cold = [name for name in names if partition_of(name) == 7][:3]
-    keys = [await record(ledger, storage, 10, one), await record(ledger, storage, 20, one)]
-    keys.append(await record(ledger, storage, 40, other))
+    keys = [await record(ledger, storage, each, organization=one) for each in (10, 20)]
+    keys.append(await record(ledger, storage, 40, organization=other))
     accounts = await LedgerAudit(ledger).accounts([one, cold, other])
     assert [account and len(account.pending) for account in accounts] == [2, None, 1]
     assert [account and account.organization_id for account in accounts] == [one, None, other]

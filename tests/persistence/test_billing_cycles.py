@@ -252,6 +252,7 @@ async def test_a_keeper_outlives_a_database_that_is_away(
     connection: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
     stop: asyncio.Event,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(periods, "RETRY_SECONDS", 0.01)
     await set_cycle(database_url, "org_1", AUCKLAND)
@@ -262,7 +263,9 @@ async def test_a_keeper_outlives_a_database_that_is_away(
         with pytest.raises(StorageUnavailable):
             await make()
     running = asyncio.create_task(keeper.run(stop))
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        while caplog.text.count("periods cannot be made now") < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     await connection.execute("ALTER TABLE away RENAME TO billing_cycles")
     async with asyncio.timeout(30):
         while len(await made_of(connection)) < 4:  # noqa: ASYNC110

@@ -17,7 +17,7 @@ from persistence.metrics import FlusherMetrics
 from persistence.statements import statement
 from persistence.storage import PostgresStorage
 from tests.calm import calm_zone
-from tests.persistence.test_audit import ledger, quick_looks, record
+from tests.persistence.counted import ledger, quick_looks, record
 
 __all__ = ["ledger", "quick_looks"]
 

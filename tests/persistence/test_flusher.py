@@ -291,12 +291,19 @@ async def test_a_killed_postgres_costs_nothing(private_server: EmbeddedPostgres)
 class WithoutPartitions(Writer):
     """A writer whose role may not make tables."""
 
+    attempts = 0
+
     async def make_partitions_ahead(self) -> int:
+        self.attempts += 1
         raise RowsRefused("permission denied")
 
 
-async def test_partitions_that_cannot_be_made_stop_no_flush(database: Database) -> None:
-    ledger = FakeLedger()
-    async with Running(Flusher(ledger, WithoutPartitions(database), QUICK)):
-        ledger.add(due((THIS_MINUTE, 1)))
+async def test_partitions_that_cannot_be_made_stop_no_flush(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    ledger, writer, session = FakeLedger(), WithoutPartitions(database), session_id()
+    async with Running(Flusher(ledger, writer, QUICK)):
+        await until(lambda: writer.attempts > 0)
+        ledger.add(due((THIS_MINUTE, 1), session=session))
         await until(lambda: not ledger.due)
+    assert await stored_minutes(connection) == {(session, THIS_MINUTE): 1}

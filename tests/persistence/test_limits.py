@@ -39,9 +39,11 @@ class ToldLedger:
     def __init__(self) -> None:
         self.told: list[AccountLimits] = []
         self.away = False
+        self.refusals = 0
 
     async def set_limits(self, limits: Sequence[AccountLimits]) -> None:
         if self.away:
+            self.refusals += 1
             raise LedgerUnavailable("the test took it down")
         self.told += limits
 
@@ -298,13 +300,15 @@ async def test_a_running_teller_outlives_a_ledger_that_is_away(
     stop, ledger.away = asyncio.Event(), True
     running = asyncio.create_task(teller.run(stop))
     await set_limit(database_url, "org_1", None, 60)
-    await asyncio.sleep(0.5)
-    ledger.away = False
     async with asyncio.timeout(30):
+        while ledger.refusals < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        ledger.away = False
         while not ledger.told:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         stop.set()
         await running
+    assert ledger.told == [AccountLimits("org_1", 1, 60, {})]
 
 
 # Members' figures
