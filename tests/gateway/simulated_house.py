@@ -131,8 +131,13 @@ class House:
         return self.clock.time() + min(self.ledger.clock_ahead, 0.0)
 
     def refused(self, recorder: Recorder, refused: Refused) -> None:
-        """A recorder was told that seconds are refused: as early, if the clock was set."""
-        if refused.code != ErrorCode.SECOND_IN_FUTURE or not self.ledger.clock_was_set:
+        """A recorder was told that seconds are refused: as early, if the clock was set; or as of a
+        session that began by a clock that was ahead, and anew as nobody else knew it."""
+        began = {ErrorCode.SECOND_TOO_LATE} if recorder.doubtful else set()
+        if (
+            refused.code not in {ErrorCode.SECOND_IN_FUTURE, *began}
+            or not self.ledger.clock_was_set
+        ):
             self.fail(f"recorder {recorder.number} is refused seconds: {refused}")
 
     def left(self, recorder: Recorder) -> None:

@@ -266,7 +266,8 @@ class Recorder:
         before, origin = self.held(), self.core.origin
         self.core.received(frame, self._loop.time())
         if origin is not None and self.core.origin is not None:
-            self._next += origin - self.core.origin  # the same moments have other numbers now
+            # The same moments have other numbers now.
+            self._next = max(self._next + origin - self.core.origin, 0)
         message = wire.decode(frame)
         if not isinstance(message, Stopped):
             self.judge.let_go(self, before - self.held())

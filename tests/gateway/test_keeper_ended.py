@@ -218,6 +218,16 @@ async def test_a_session_that_is_stopped_before_it_got_back_what_the_ledger_lost
     await until(lambda: world.seconds() == set(range(11)))
 
 
+async def stopped(world: World) -> Peer:
+    """A session that Postgres has without its seconds."""
+    peer = await world.session()
+    world.ledger.flush(world.storage)
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    return peer
+
+
 async def end_without_its_seconds(world: World, peer: Peer) -> None:
     """The ledger was emptied, has the session again as Postgres has it, and is told to end it."""
     world.ledger.wipe()
@@ -230,11 +240,7 @@ async def end_without_its_seconds(world: World, peer: Peer) -> None:
 async def test_one_that_ends_without_its_seconds_while_they_are_given_back_gets_them(
     world: World, slow: pytest.MonkeyPatch
 ) -> None:
-    peer = await world.session()
-    world.ledger.flush(world.storage)
-    peer.hear(0, 9)
-    peer.stop()
-    await until(lambda: peer.closed == 1000)
+    peer = await stopped(world)
     find, finds = world.ledger.recall, 0
 
     async def find_and_end(keys: Sequence[SessionKey]) -> list[SessionState | None]:
@@ -255,11 +261,7 @@ async def test_one_that_ends_without_its_seconds_while_they_are_given_back_gets_
 async def test_one_that_postgres_has_as_ended_without_its_seconds_gets_them(
     world: World, slow: pytest.MonkeyPatch
 ) -> None:
-    peer = await world.session()
-    world.ledger.flush(world.storage)
-    peer.hear(0, 9)
-    peer.stop()
-    await until(lambda: peer.closed == 1000)
+    peer = await stopped(world)
     await end_without_its_seconds(world, peer)
     world.ledger.flush(world.storage)
     world.ledger.wipe()
