@@ -174,16 +174,16 @@ class Tally:
     ) -> tuple[Range, ...]:
         """So many were early, the last ones. Those that are past by this machine's clock are so as
         the ledger's was set back: they stay here until it takes them. Gives the others."""
-        rest = list(inflight)
+        rest, lowest = list(inflight), 0
         while early and rest:
             first, last = rest.pop()
-            taken = min(early, last - first + 1)
-            early -= taken
-            if taken <= last - first:
-                rest.append((first, last - taken))
-            lowest, last = last - taken + 1, min(last, present - APART_SECONDS)
-            if lowest <= last:
-                self.undurable.add(lowest, last)
+            lowest = max(last - early + 1, first)
+            early -= last - lowest + 1
+            if first < lowest:
+                rest.append((first, lowest - 1))
+            past = min(last, present - APART_SECONDS)
+            if lowest <= past:
+                self.undurable.add(lowest, past)
         self.forget_coming(present)
         self.doubted = self.undurable.highest() >= lowest
         return tuple(rest)
