@@ -84,7 +84,8 @@ def main() -> None:
         found += bool(wrong)
         for text in wrong:
             print(f"seed {seed}: {text}", flush=True)
-    sys.exit(f"{asked.seeds} histories, {found} wrong" if found else 0)
+    print(f"{asked.seeds} histories, {found} wrong")
+    sys.exit(1 if found else 0)
 
 
 if __name__ == "__main__":
