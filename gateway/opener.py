@@ -96,7 +96,8 @@ class Opener:
                 await self.seed(request, with_live=answer.status is OpenStatus.ACCOUNT_COLD)
             elif answer.status is OpenStatus.ABSENT:
                 claimed = _claimed(request, claimed_origin, answer.server_time)
-                found = await self._find(request, known or claimed)
+                has_begun = known is not None or claimed_origin is not None
+                found = await self._find(request, known or claimed, has_begun=has_begun)
                 if isinstance(found, OpenStatus):
                     return Opened(found, answer.server_time)
                 request = found
@@ -141,13 +142,14 @@ class Opener:
             raise ClockInDoubt("the ledger's clock is far from this machine's")
 
     async def _find(
-        self, request: OpenRequest, known: SessionState | None
+        self, request: OpenRequest, known: SessionState | None, *, has_begun: bool
     ) -> OpenRequest | OpenStatus:
-        """Restore a session that the ledger doesn't have, or allow to create it."""
+        """Restore a session that the ledger doesn't have, or allow to create it. One that has begun
+        before doesn't begin anew while Postgres may know it."""
         try:
             stored = await self._storage.load_session(request.key.session_id)
         except StorageUnavailable:
-            if known is not None:
+            if has_begun:
                 raise
             mine = await self._ledger.claim_id(request.key, request.user_id)
             if not mine or await self._is_anothers(request.key):

@@ -1,5 +1,7 @@
 """A session that nobody but its recorder knows any more goes on from where it began."""
 
+import pytest
+
 from meter.messages import Started
 from tests.gateway.counting import Peer, World, until
 
@@ -57,6 +59,22 @@ async def test_what_another_gateway_has_of_a_former_beginning_is_not_counted_in_
     await until(lambda: old.closed is not None)
     assert old.closed == 4004
     assert world.seconds() == set()
+
+
+@pytest.mark.parametrize("ahead", [-600, 60], ids=["past", "of a clock that was ahead"])
+async def test_one_that_says_it_began_before_does_not_begin_anew_while_postgres_is_away(
+    world: World, ahead: int
+) -> None:
+    await world.session(2)  # the account is known
+    world.storage.down = True
+    peer = Peer(world.counter, 1, next(world.owners))
+    peer.start(int(world.now) + ahead)
+    await until(lambda: peer.closed is not None)
+    assert peer.closed == 4004
+    new = Peer(world.counter, 3, next(world.owners))
+    new.start()
+    await until(lambda: new.session.state is not None)
+    assert new.closed is None
 
 
 async def test_an_origin_in_the_future_or_longer_ago_than_any_second_may_be_is_not_taken(

@@ -5,62 +5,34 @@
  * @module
  */
 
-import { CLOSE_NAMES, MAX_FRAME_BYTES, isFinal } from "./codes.js";
+import { isFinal } from "./codes.js";
+import { EarlyRefusals } from "./early.js";
+import { Liveness } from "./liveness.js";
+import { Connection } from "./reconnect.js";
 import { HeldSeconds, RecordingClock } from "./seconds.js";
-import { TOKEN_RETRY_SECONDS, parse, refreshDelay, retryDelay } from "./timing.js";
+import { Stopping } from "./stopping.js";
+import { heartbeatMessage, parse, startMessage, tooLong } from "./wire.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Usage} Usage */
 /** @typedef {import("./types.js").Snapshot} Snapshot */
-/** @typedef {import("./types.js").Effect} Effect */
 
-const HANDSHAKE_SECONDS = 10;
-const SILENCE_MIN_SECONDS = 15;
-const RESYNCHRONIZE_SECONDS = 20;
 /** `stop` waits for seconds that are due within so long; others are of a clock that was set back. */
 const DUE_SOON_SECONDS = 60;
 /** A clock that says so much less than before was set back, and didn't just run fast. */
 const SET_BACK_SECONDS = 5;
-/** As long as any. */
-const ANY_ORIGIN = 9_999_999_999;
-
-/** An `ack` later than this is a reason to doubt a connection after a wake-up. */
-const OVERDUE_SECONDS = 2;
 
 export class Session {
   #clock = new RecordingClock();
   #held = new HeldSeconds();
-  /** @type {Effect[]} */
-  #effects = [];
-  /** @type {State} */
-  #state = "idle";
+  #stopping = new Stopping();
+  #early = new EarlyRefusals();
+  #liveness = new Liveness();
+  #connection;
   #options;
-  #random;
 
-  #token = "";
-  #tokenRequest = 0;
-  #attempt = 0;
-  #startedOnce = false;
-  #stopping = false;
-  #stopSent = false;
-  #everStopSent = false;
-  /** Whether the server has told the time since the session is to stop. */
-  #timeTold = false;
-  /** The server has said `stop`: why, and the last second that it counts. @type {{ reason: string, last: number } | null} */
-  #notice = null;
-  #resynchronizedAt = -Infinity;
-  /** Until then nothing is sent, as it would be refused. @type {number | null} */
-  #quietUntil = null;
-  #ackSeconds = 5;
-  #heard = 0;
-  /** When something has to happen: a retry, the end of a handshake, the move off a draining gateway. @type {number | null} */
-  #due = null;
-  /** @type {number | null} */
-  #refreshAt = null;
-  /** Last words of the server before it closed. @type {{ code: string, message: string } | null} */
-  #fatal = null;
-
-  #origin = 0;
+  /** Second 0 in epoch seconds; null before the first `started`. @type {number | null} */
+  #origin = null;
   #recordedSeconds = 0;
   #claimedThrough = -1;
   #sessionSeconds = 0;
@@ -75,18 +47,18 @@ export class Session {
    */
   constructor(options, random = Math.random) {
     this.#options = options;
-    this.#random = random;
+    this.#connection = new Connection(random);
   }
 
   /** When `tick` is to be called at the latest; null when its usual rhythm will do. */
   get due() {
-    return this.#due;
+    return this.#connection.due;
   }
 
   /** @returns {Snapshot} */
   get snapshot() {
     return {
-      state: this.#state,
+      state: /** @type {State} */ (this.#connection.state),
       recording: this.#clock.recording,
       sessionId: this.#options.sessionId,
       recordedSeconds: this.#recordedSeconds,
@@ -95,7 +67,7 @@ export class Session {
       heldSeconds: this.#held.size,
       countedThrough: this.#countedThrough,
       durableThrough: this.#durableThrough,
-      retryAt: this.#state === "waiting" || this.#state === "draining" ? this.#due : null,
+      retryAt: this.#connection.retryAt,
       usage: this.#usage,
     };
   }
@@ -104,56 +76,53 @@ export class Session {
 
   /** Open the session. @param {number} now */
   start(now) {
-    this.#connect(now);
-    return this.#take();
+    this.#connection.connect(now);
+    return this.#connection.take();
   }
 
   /** @param {number} at */
   record(at) {
-    if (!this.#stopping && this.#notice === null) this.#clock.record(at);
-    return this.#take();
+    if (!this.#stopping.begun) this.#clock.record(at);
+    return this.#connection.take();
   }
 
   /** @param {number} at */
   pause(at) {
     this.#clock.pause(at);
     this.#flush(at);
-    return this.#take();
+    return this.#connection.take();
   }
 
   /** End the session: what was recorded is sent first, over a new connection if need be. @param {number} at */
   stop(at) {
     this.#clock.pause(at);
-    this.#stopping = true;
-    if (!this.#startedOnce) this.#end("stopped", 1000, "");
+    this.#stopping.asked = true;
+    if (this.#origin === null) this.#end("stopped", 1000, "");
     else this.#flush(at);
-    return this.#take();
+    return this.#connection.take();
   }
 
   /** Give up at once, whatever is still held. @param {string} reason @param {string} message */
   abandon(reason, message) {
     this.#end(reason, 1000, message);
-    return this.#take();
+    return this.#connection.take();
   }
 
   /** The page is being left or frozen: it may never come back. @param {number} at */
   leave(at) {
     this.#clock.suspend(at);
     this.#flush(at);
-    if (this.#live) {
-      this.#drop();
-      this.#enter("away", null);
-    }
-    return this.#take();
+    this.#connection.leave();
+    return this.#connection.take();
   }
 
   /** The page is back. @param {number} now @param {number} wall the clock of the day */
   comeBack(now, wall) {
     const asleep = this.#asleep(now, wall);
     this.#clock.thaw(now);
-    if (this.#state === "away") this.#connect(now);
-    else if (asleep && this.#live) this.#reconnect(now);
-    return this.#take();
+    if (this.#connection.state === "away") this.#connection.connect(now);
+    else if (asleep && this.#connection.live) this.#connection.reconnect(now);
+    return this.#connection.take();
   }
 
   /**
@@ -165,64 +134,57 @@ export class Session {
    */
   wake(now, wall, networkChanged) {
     const asleep = this.#asleep(now, wall);
-    const overdue = now - this.#heard > this.#ackSeconds + OVERDUE_SECONDS;
-    const doubted = asleep || (this.#connected && (networkChanged || overdue));
-    if (this.#state === "waiting") this.#connect(now);
-    else if (doubted && this.#live && this.#state !== "away") this.#reconnect(now);
-    return this.#take();
+    const { state, live, open } = this.#connection;
+    const doubted = asleep || (open && (networkChanged || this.#liveness.overdue(now)));
+    if (state === "waiting") this.#connection.connect(now);
+    else if (doubted && live && state !== "away") this.#connection.reconnect(now);
+    return this.#connection.take();
   }
 
   // --- what the driver reports ---
 
   /** The answer to `token`. @param {number} request @param {string} token @param {number} now */
   authorized(request, token, now) {
-    if (request !== this.#tokenRequest || !this.#live) return this.#take();
-    const renewed = token !== this.#token;
-    this.#token = token;
-    if (this.#state === "connecting") {
-      this.#effects.push({ do: "open" });
-    } else if (this.#connected) {
-      if (renewed) this.#send({ type: "refresh", token });
+    if (!this.#connection.awaits(request)) return this.#connection.take();
+    const renewed = this.#connection.use(token);
+    if (this.#connection.state === "connecting") {
+      this.#connection.openSocket();
+    } else if (this.#connection.open) {
+      if (renewed) this.#connection.send({ type: "refresh", token });
       this.#planRefresh(now, renewed);
     }
-    return this.#take();
+    return this.#connection.take();
   }
 
   /** There was no token to be had. @param {number} request @param {number} now */
   unauthorized(request, now) {
-    if (request !== this.#tokenRequest) return this.#take();
-    if (this.#state === "connecting") this.#lost(now);
-    else if (this.#connected) this.#refreshAt = now + TOKEN_RETRY_SECONDS;
-    return this.#take();
+    this.#connection.unauthorized(request, now);
+    return this.#connection.take();
   }
 
   /** The socket is open. */
   opened() {
-    const { sessionId, kind = "recording", metadata = {} } = this.#options;
-    const start = { type: "start", token: this.#token, session_id: sessionId, kind, metadata };
-    // It has to fit with an origin, too: with that, a session goes on that no server knows any more.
-    const longest = { ...start, origin: ANY_ORIGIN };
-    const bytes = new TextEncoder().encode(JSON.stringify(longest)).length;
-    if (bytes > MAX_FRAME_BYTES) {
-      const message = `token and metadata make a first message of ${bytes} bytes; ${MAX_FRAME_BYTES} are allowed`;
-      this.#end("bad_message", 4504, message);
+    const start = startMessage(this.#connection.token, this.#options, this.#origin);
+    const complaint = tooLong(start);
+    if (complaint !== null) {
+      this.#end("bad_message", 4504, complaint);
     } else {
       this.#held.restart();
-      this.#fatal = null;
-      this.#stopSent = false;
-      this.#send(this.#startedOnce ? { ...start, origin: this.#origin } : start);
+      this.#stopping.connected();
+      this.#connection.send(start);
     }
-    return this.#take();
+    return this.#connection.take();
   }
 
   /** The socket closed by itself. @param {number} code @param {string} reason @param {number} now */
   closed(code, reason, now) {
     if (isFinal(code)) {
-      this.#end(this.#finalReason(code), code, this.#fatal?.message || reason);
-    } else if (this.#live) {
-      this.#lost(now);
+      const end = this.#stopping.closed(code, reason);
+      this.#end(end.reason, code, end.message);
+    } else if (this.#connection.live) {
+      this.#connection.lost(now);
     }
-    return this.#take();
+    return this.#connection.take();
   }
 
   /**
@@ -233,15 +195,16 @@ export class Session {
    */
   tick(now, wall) {
     const asleep = this.#asleep(now, wall);
-    if (asleep && this.#live && this.#state !== "away") this.#reconnect(now);
+    const { live, state } = this.#connection;
+    if (asleep && live && state !== "away") this.#connection.reconnect(now);
     else this.#watch(now);
     this.#flush(now);
-    return this.#take();
+    return this.#connection.take();
   }
 
   /** A text frame came. @param {string} text @param {number} now */
   received(text, now) {
-    this.#heard = now;
+    this.#liveness.heard(now);
     const message = parse(text);
     if (message.usage) this.#usage = message.usage;
     switch (message.type) {
@@ -252,7 +215,7 @@ export class Session {
         this.#acknowledged(message);
         break;
       case "warning":
-        this.#emit("warning", { kind: message.kind, value: message.value, usage: message.usage });
+        this.#connection.emit("warning", { kind: message.kind, value: message.value, usage: message.usage });
         break;
       case "stop":
         this.#told(message, now);
@@ -265,25 +228,17 @@ export class Session {
         this.#end(message.reason, 1000, "");
         break;
       case "drain":
-        this.#enter("draining", now + message.reconnect_after_ms / 1000);
+        this.#connection.enter("draining", now + message.reconnect_after_ms / 1000);
         break;
       case "error":
         this.#refused(message, now);
         break;
       default: // a newer server may say more
     }
-    return this.#take();
+    return this.#connection.take();
   }
 
   // --- inside ---
-
-  get #connected() {
-    return this.#state === "connected" || this.#state === "draining";
-  }
-
-  get #live() {
-    return this.#state !== "idle" && this.#state !== "ended";
-  }
 
   /**
    * Whether the machine slept or the page was frozen. Whatever first hears of time again asks: else
@@ -304,38 +259,41 @@ export class Session {
   /** @param {Record<string, any>} message @param {number} now */
   #started(message, now) {
     this.#claim(now); // what was recorded so far is placed by the clock that was known then
-    if (this.#startedOnce) this.#renumber(this.#origin - message.origin);
+    if (this.#origin !== null) this.#renumber(this.#origin - message.origin);
     this.#origin = message.origin;
     this.#clock.synchronize(message.origin, message.server_time, now);
-    this.#timeTold = this.#stopping;
+    this.#stopping.started();
+    this.#early.started();
     const underWay = Math.floor(this.#clock.position(now));
     // By a clock that was set back, what is recorded from here has lower numbers than before.
     if (this.#claimedThrough > underWay + SET_BACK_SECONDS) this.#claimedThrough = underWay - 1;
-    this.#ackSeconds = message.ack_seconds;
+    this.#liveness.expectAcks(message.ack_seconds);
     this.#countedThrough = message.counted_through;
     this.#durableThrough = message.durable_through;
-    this.#startedOnce = true;
-    this.#quietUntil = null;
-    this.#enter("connected", null);
-    this.#emit("started", { sessionId: message.session_id, origin: message.origin, resumed: message.resumed });
-    if (this.#usage) this.#emit("usage", { usage: this.#usage });
+    this.#connection.enter("connected", null);
+    this.#connection.emit("started", {
+      sessionId: message.session_id,
+      origin: message.origin,
+      resumed: message.resumed,
+    });
+    if (this.#usage) this.#connection.emit("usage", { usage: this.#usage });
     this.#planRefresh(now, true);
     this.#flush(now);
   }
 
   /** @param {Record<string, any>} message */
   #acknowledged(message) {
-    this.#attempt = 0;
+    this.#connection.proved();
     this.#countedThrough = message.counted_through;
     this.#durableThrough = message.durable_through;
     this.#sessionSeconds = message.session_seconds;
     this.#held.release(message.durable_through, message.heartbeats);
-    this.#emit("ack", {
+    this.#connection.emit("ack", {
       countedThrough: message.counted_through,
       durableThrough: message.durable_through,
       sessionSeconds: message.session_seconds,
     });
-    this.#emit("usage", { usage: message.usage });
+    this.#connection.emit("usage", { usage: message.usage });
   }
 
   /** Redis and Postgres had both forgotten the session, and it begins anew. @param {number} shift */
@@ -348,8 +306,8 @@ export class Session {
   /** The server says `stop`: nothing after its last second is counted. @param {Record<string, any>} message @param {number} now */
   #told(message, now) {
     this.#clock.pause(now);
-    this.#notice = { reason: message.reason, last: message.last_second };
-    this.#emit("stop", {
+    this.#stopping.told(message.reason, message.last_second);
+    this.#connection.emit("stop", {
       reason: message.reason,
       lastSecond: message.last_second,
       graceSeconds: message.grace_seconds,
@@ -365,52 +323,28 @@ export class Session {
    */
   #refused(error, now) {
     if (error.fatal) {
-      this.#fatal = /** @type {any} */ (error);
+      this.#stopping.failed(/** @type {any} */ (error));
       return;
     }
-    this.#emit("refused", { code: error.code, message: error.message });
-    if (error.code !== "second_in_future" || !this.#connected) return;
+    this.#connection.emit("refused", { code: error.code, message: error.message });
+    if (error.code !== "second_in_future" || !this.#connection.open) return;
     // It doesn't say which seconds it means: an ack of later ones must not let go of them.
     this.#held.sendAgain();
-    const next = this.#resynchronizedAt + RESYNCHRONIZE_SECONDS;
-    if (now < next) this.#quietUntil = next;
-    else this.#resynchronize(now);
-  }
-
-  /** @param {number} now */
-  #resynchronize(now) {
-    this.#resynchronizedAt = now;
-    this.#quietUntil = null;
-    this.#reconnect(now);
-  }
-
-  /** @param {number} code @returns {string} */
-  #finalReason(code) {
-    const stopped = CLOSE_NAMES[code] === "session_ended" && this.#everStopSent;
-    if (stopped) return "stopped"; // what said so was lost with the connection
-    return this.#notice?.reason ?? this.#fatal?.code ?? CLOSE_NAMES[code] ?? "refused";
+    if (this.#early.refused(now)) this.#connection.reconnect(now);
   }
 
   /** Do what has become due, and notice a connection that has died without saying so. @param {number} now */
   #watch(now) {
-    const silence = Math.max(3 * this.#ackSeconds, SILENCE_MIN_SECONDS);
-    if (this.#due !== null && now >= this.#due) {
-      if (this.#state === "connecting") this.#lost(now);
-      else this.#reconnect(now);
-    } else if (this.#connected && now - this.#heard > silence) {
-      this.#reconnect(now);
-    } else if (this.#connected && this.#quietUntil !== null && now >= this.#quietUntil) {
-      this.#resynchronize(now);
+    const connection = this.#connection;
+    if (!connection.advance(now) && connection.open) {
+      if (this.#liveness.silent(now) || this.#early.due(now)) connection.reconnect(now);
     }
-    if (this.#connected && this.#refreshAt !== null && now >= this.#refreshAt) {
-      this.#refreshAt = null;
-      this.#askToken(true);
-    }
+    connection.refresh(now);
   }
 
   /** @param {number} now */
   #claim(now) {
-    for (const range of this.#clock.claim(now, this.#stopping)) {
+    for (const range of this.#clock.claim(now, this.#stopping.asked)) {
       const first = Math.max(range[0], this.#claimedThrough + 1);
       this.#recordedSeconds += Math.max(0, range[1] - first + 1);
       this.#claimedThrough = Math.max(this.#claimedThrough, range[1]);
@@ -426,95 +360,34 @@ export class Session {
    */
   #flush(now) {
     this.#claim(now);
-    if (!this.#connected || !this.#clock.synchronized || this.#quietUntil !== null) return;
-    const counted = this.#notice?.last ?? Infinity;
+    if (!this.#connection.open || !this.#clock.synchronized || this.#early.quiet) return;
     const underWay = Math.floor(this.#clock.position(now));
-    const through = Math.min(underWay + 1, counted);
-    for (const [first, last] of this.#held.take(through)) {
-      const seconds = first === last ? { second: first } : { from: first, to: last };
-      this.#send({ type: "heartbeat", ...seconds });
+    // After a stop of the server's, only what it counted is sent again, to become durable.
+    const { lastWanted } = this.#stopping;
+    for (const range of this.#held.take(Math.min(underWay + 1, lastWanted ?? Infinity))) {
+      this.#connection.send(heartbeatMessage(range));
     }
-    const awaited = this.#notice?.last ?? underWay + DUE_SOON_SECONDS;
-    if (this.#stopping && !this.#stopSent && !this.#held.waiting(awaited)) {
-      if (this.#notice === null && !this.#timeTold && this.#held.waiting(Infinity)) {
-        // The server's clock may have been put right since it told the time: ask once more.
-        this.#reconnect(now);
-        return;
-      }
-      this.#stopSent = this.#everStopSent = true;
-      this.#send({ type: "stop" });
+    if (this.#stopping.toSend) this.#sendStop(lastWanted ?? underWay + DUE_SOON_SECONDS, now);
+  }
+
+  /** @param {number} waitFor the last second that has to be sent first @param {number} now */
+  #sendStop(waitFor, now) {
+    if (this.#held.waiting(waitFor)) return;
+    if (this.#stopping.mayAskTime && this.#held.waiting(Infinity)) {
+      this.#connection.reconnect(now);
+      return;
     }
-  }
-
-  /** @param {number} now */
-  #connect(now) {
-    this.#enter("connecting", now + HANDSHAKE_SECONDS);
-    this.#askToken(false);
-  }
-
-  /** @param {boolean} refresh */
-  #askToken(refresh) {
-    this.#tokenRequest += 1;
-    this.#effects.push({ do: "token", request: this.#tokenRequest, refresh });
-  }
-
-  /** @param {number} now */
-  #reconnect(now) {
-    this.#drop();
-    this.#connect(now);
-  }
-
-  /** The connection is gone: try again after a while. @param {number} now */
-  #lost(now) {
-    this.#drop();
-    if (this.#state === "draining" && this.#due !== null) {
-      this.#enter("waiting", this.#due);
-    } else if (this.#state !== "away") {
-      this.#enter("waiting", now + retryDelay(this.#attempt, this.#random()));
-      this.#attempt += 1;
-    }
-  }
-
-  #drop() {
-    this.#refreshAt = null;
-    this.#effects.push({ do: "drop" });
+    this.#stopping.sent();
+    this.#connection.send({ type: "stop" });
   }
 
   /** @param {number} now @param {boolean} renewed */
   #planRefresh(now, renewed) {
-    const delay = refreshDelay(this.#token, this.#clock.serverNow(now), renewed);
-    this.#refreshAt = delay === null ? null : now + delay;
-  }
-
-  /** @param {State} state @param {number | null} due */
-  #enter(state, due) {
-    this.#due = due;
-    if (this.#state === state && state !== "waiting") return;
-    this.#state = state;
-    this.#emit("state", { state, retryAt: state === "waiting" || state === "draining" ? due : null });
+    this.#connection.planRefresh(now, this.#clock.serverNow(now), renewed);
   }
 
   /** @param {string} reason @param {number} code @param {string} message */
   #end(reason, code, message) {
-    if (this.#state === "ended") return;
-    this.#drop();
-    this.#enter("ended", null);
-    this.#emit("ended", { reason, code, message, sessionSeconds: this.#sessionSeconds });
-  }
-
-  /** @param {Record<string, unknown>} message */
-  #send(message) {
-    this.#effects.push({ do: "send", message });
-  }
-
-  /** @param {string} event @param {Record<string, unknown>} detail */
-  #emit(event, detail) {
-    this.#effects.push({ do: "emit", event, detail });
-  }
-
-  #take() {
-    const effects = this.#effects;
-    this.#effects = [];
-    return effects;
+    this.#connection.end(reason, code, message, { sessionSeconds: this.#sessionSeconds });
   }
 }

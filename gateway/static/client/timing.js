@@ -1,5 +1,5 @@
 /**
- * When to try again, when to fetch a token, and what a frame says. Pure.
+ * When to try again, and when to fetch a token. Pure.
  *
  * @module
  */
@@ -35,15 +35,6 @@ export function tokenTimes(token) {
     return { expiresAt: claims.exp, lifetime: Math.max(0, claims.exp - issued) };
   } catch {
     return null;
-  }
-}
-
-/** What is no JSON object says nothing. @param {string} text @returns {Record<string, any>} */
-export function parse(text) {
-  try {
-    return Object(JSON.parse(text));
-  } catch {
-    return {};
   }
 }
 
