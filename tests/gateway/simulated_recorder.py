@@ -190,9 +190,8 @@ class Recorder:
         """A moment of its life."""
         now = self._loop.time()
         self._record(now)
-        if self._stopping:  # it doesn't wait for an hour
-            latest = self.judge.latest() + FUTURE_SECONDS
-            self.doubtful.update(each for each in self.held() if each > latest)
+        if self._stopping:
+            self._give_up_early()
         self.core.advance(now)
         self._pump()
         if self.core.drop is not None and self.line is not None:
@@ -226,6 +225,11 @@ class Recorder:
         self.recorded.update(moments)
         self.doubtful.update(each for each in moments if each > self.judge.latest())
 
+    def _give_up_early(self) -> None:
+        # It doesn't wait for an hour.
+        latest = self.judge.latest() + FUTURE_SECONDS
+        self.doubtful.update(each for each in self.held() if each > latest)
+
     def stop(self) -> None:
         """Its user stops it."""
         if self.holds and self.trusting:
@@ -233,6 +237,7 @@ class Recorder:
         elif self.holds:
             self.judge.say(f"recorder {self.number} stops")
             self._stopping = True
+            self._give_up_early()
             self.core.stop(self._loop.time())
             self._pump()
 
