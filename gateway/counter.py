@@ -86,7 +86,7 @@ class Counter:
         self.keeper = Keeper(ledger, opener, self._heed)
         self._queue: dict[Speaker, None] = {}
         self._roster = Roster()
-        self.openings = Openings(opener, self._roster, self.keeper)
+        self.openings = Openings(opener, self._roster, self.keeper, stop_wait_seconds)
         self._weighing = Weighing(ledger, Alerter(storage), self._roster, self.spawn)
         self._generation = ledger.generation
         self._tasks: set[asyncio.Task[None]] = set()

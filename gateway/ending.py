@@ -105,11 +105,12 @@ class Ending(Starting):
         self._end_asked = True
         return True
 
-    def began_anew(self) -> None:
+    def began_anew(self, *, is_others: bool) -> None:
         """The ledger has the session with another beginning: what is numbered by the former one
-        can't be counted. Its client comes back, and is told of the new one."""
+        can't be counted. Its client comes back, and is told of the new one, unless it has: then a
+        later connection speaks for the session."""
         self.tally.forget()
-        self._fail(admission.BEGAN_ANEW)
+        self._fail(admission.TAKEN_OVER if is_others else admission.BEGAN_ANEW)
 
     def _ended_elsewhere(self, reply: Counted) -> None:
         self.tally.drop_pending()

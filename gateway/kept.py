@@ -5,7 +5,7 @@ import asyncio
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from gateway.tally import Tally
+from gateway.tally import Tally, split_last
 from meter.codes import EndReason
 from meter.ledger.types import Counted, OpenRequest, SessionKey, SessionState
 
@@ -43,7 +43,8 @@ class Kept:
         tally, early = self.tally, reply.in_future
         tally.seconds = reply.seconds
         if early:
-            early -= tally.forget_coming(moment - self.state.origin)
+            _, refused = split_last(tally.undurable.ranges(), early)
+            early -= tally.forget_coming(refused[0][0], moment - self.state.origin)
         tally.doubted = early > 0
         if not tally.doubted:
             tally.undurable.discard_from(reply.highest + 1)

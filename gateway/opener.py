@@ -13,6 +13,8 @@ from meter.ledger.calls import Argument
 from meter.ledger.keys import PARTITIONS, partition_of
 from meter.ledger.types import (
     AccountFigures,
+    Counted,
+    CountItem,
     LedgerUnavailable,
     Opened,
     OpenRequest,
@@ -33,6 +35,8 @@ CLAIM_SECONDS = 86_400
 
 # Two machines' clocks are never that far apart: one of them is being set.
 CLOCKS_APART_SECONDS = 60.0
+# What the ledger takes that is early is less.
+AHEAD_SECONDS = 5
 
 # Speaks for a session without keeping others from it.
 NOBODY = 0
@@ -58,6 +62,8 @@ class OpenerLedger(Protocol):
     async def claim_id(self, key: SessionKey, user_id: str) -> bool: ...
 
     async def recall(self, keys: Sequence[SessionKey]) -> list[SessionState | None]: ...
+
+    async def count(self, items: list[CountItem]) -> list[Counted]: ...
 
     async def survey(
         self, function: str, partitions: Sequence[int], arguments: Sequence[Argument]
@@ -102,8 +108,7 @@ class Opener:
                     return Opened(found, answer.server_time)
                 request = found
             else:
-                if answer.status is OpenStatus.ENDED:
-                    await self._check_time(request.key, answer)
+                await self._check_time(request, answer)
                 return answer
         raise LedgerUnavailable("the ledger keeps losing what it is given")
 
@@ -116,6 +121,14 @@ class Opener:
         """The session as the ledger has it now."""
         return (await self._ledger.recall([key]))[0]
 
+    async def has_ended_durably(self, key: SessionKey) -> bool:
+        """Whether a session has ended, and Postgres has all its seconds."""
+        found = await self.find(key)
+        if found is not None:
+            return found.ended_at is not None and found.durable_through >= found.highest
+        stored = await self._storage.load_session(key.session_id)
+        return stored is not None and stored.state.ended_at is not None
+
     async def restore_ended(self, key: SessionKey, origin: int, seconds: SecondSet) -> bool:
         """See that the ledger has a session that ended without these seconds, so that it can be
         given them. False where Postgres has them all, or another beginning of the session."""
@@ -127,18 +140,35 @@ class Opener:
         await self._ledger.restore_session(stored)
         return True
 
+    async def owner(self, key: SessionKey) -> int:
+        """Who speaks for a session."""
+        (answer,) = await self._ledger.count([CountItem(key, ())])
+        return answer.owner
+
     async def disown(self, request: OpenRequest) -> None:
         """Let go of a session that was opened for a client that left meanwhile; it may already be
         connected elsewhere."""
         with suppress(LedgerUnavailable):
             await self._ledger.open(replace(request, owner=NOBODY))
 
-    async def _check_time(self, key: SessionKey, answer: Opened) -> None:
-        """An end that is told can't be taken back: that of a lost session depends on the time."""
-        if abs(answer.server_time - self._clock()) < CLOCKS_APART_SECONDS:
+    async def _check_time(self, request: OpenRequest, answer: Opened) -> None:
+        """An end that is told can't be taken back: that of a lost session depends on the time. And
+        a recorder that is told a time before what it recorded gives other seconds their numbers."""
+        ahead = answer.server_time - self._clock()
+        if abs(ahead) < CLOCKS_APART_SECONDS:
             return
-        found = await self.find(key)
-        if found is None or found.end_reason == EndReason.LOST:
+        if answer.status is OpenStatus.ENDED:
+            found = await self.find(request.key)
+            in_doubt = found is None or found.end_reason == EndReason.LOST
+        else:
+            session = answer.session
+            in_doubt = (
+                ahead < 0
+                and request.owner != NOBODY
+                and session is not None
+                and session.origin + session.highest > answer.server_time + AHEAD_SECONDS
+            )
+        if in_doubt:
             raise ClockInDoubt("the ledger's clock is far from this machine's")
 
     async def _find(

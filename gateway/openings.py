@@ -10,7 +10,13 @@ from gateway.recovery import Speaker
 from gateway.roster import Roster
 from gateway.session import RecorderSession
 from gateway.tally import Tally
-from meter.ledger.types import LedgerUnavailable, OpenRequest, SessionState, StorageUnavailable
+from meter.ledger.types import (
+    LedgerUnavailable,
+    OpenRequest,
+    OpenStatus,
+    SessionState,
+    StorageUnavailable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -19,15 +25,20 @@ logger = logging.getLogger(__name__)
 OPENING_AT_ONCE = 12
 # So many may wait for their turn: a second or two, well within a client's patience.
 MOST_OPENING = 2000
+LOOK_SECONDS = 0.25
 
 
 class Openings:
     """Of one gateway. Who opens a session last speaks for it, here as in the ledger."""
 
-    def __init__(self, opener: Opener, roster: Roster, keeper: Keeper) -> None:
+    def __init__(
+        self, opener: Opener, roster: Roster, keeper: Keeper, end_wait_seconds: float
+    ) -> None:
+        """`end_wait_seconds`: how long an end isn't told that isn't durable."""
         self._opener = opener
         self._roster = roster
         self._keeper = keeper
+        self._end_wait_seconds = end_wait_seconds
         self._opening = 0
         self._slots = asyncio.Semaphore(OPENING_AT_ONCE)
 
@@ -39,20 +50,36 @@ class Openings:
         else:
             self._opening += 1
             try:
-                await self._open_in_turn(speaker, request)
+                await self._open(speaker, request)
             finally:
                 self._opening -= 1
         speaker.perform()
 
-    async def _open_in_turn(self, speaker: Speaker, request: OpenRequest) -> None:
+    async def _open(self, speaker: Speaker, request: OpenRequest) -> None:
+        """Of a session that has ended, its recorder lets go: so it is told that once Postgres has
+        all of it, though not only then. Should the ledger lose it meanwhile, it goes on."""
+        deadline = time.monotonic() + self._end_wait_seconds
+        while True:
+            is_late = time.monotonic() >= deadline
+            if await self._open_in_turn(speaker, request, tell_any_end=is_late):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _open_in_turn(
+        self, speaker: Speaker, request: OpenRequest, *, tell_any_end: bool
+    ) -> bool:
+        """Whether the client was answered, or left."""
         session, session_id = speaker.session, request.key.session_id
         async with self._opener.turn(session_id), self._slots:
             if not session.opening:
-                return  # the client left before its turn came
+                return True  # the client left before its turn came
             try:
                 answer = await self._opener.open(
                     request, self._known_state(session_id), session.claimed_origin
                 )
+                has_ended = answer.status is OpenStatus.ENDED and not tell_any_end
+                if has_ended and not await self._opener.has_ended_durably(request.key):
+                    return False
             except (LedgerUnavailable, StorageUnavailable) as error:
                 logger.warning("a session could not be opened: %s", error)
                 session.unavailable()
@@ -65,6 +92,7 @@ class Openings:
                     self._take_over(speaker, session_id)
                 elif answer.session is not None:
                     await self._opener.disown(request)  # the client left meanwhile
+        return True
 
     def _known_state(self, session_id: str) -> SessionState | None:
         speaker = self._roster.find(session_id)

@@ -88,17 +88,19 @@ class Recovery:
                 with_live = status is CountStatus.ACCOUNT_COLD
                 await self._opener.seed(session.request, with_live=with_live)
                 return
+            owner = await self._opener.owner(session.key)  # to reopen it takes it from them
             answer = await self._opener.reopen(session.request, session.state)
         if answer.session is None:
             session.not_reopened(answer.status)
         else:
-            _compare(session, answer.session)
+            _compare(session, answer.session, owner)
 
     async def _verify(self, session: RecorderSession) -> None:
         async with self._slots:
+            owner = await self._opener.owner(session.key)
             found = await self._opener.find(session.key)
         if found is not None:
-            _compare(session, found)
+            _compare(session, found, owner)
 
     def _begin(self, speaker: Speaker, act: Callable[[], Awaitable[None]]) -> None:
         self._recovering.add(speaker)
@@ -115,10 +117,10 @@ class Recovery:
         self._recovered(speaker)
 
 
-def _compare(session: RecorderSession, found: SessionState) -> None:
+def _compare(session: RecorderSession, found: SessionState, owner: int) -> None:
     assert session.state is not None
     if found.origin != session.state.origin:
-        session.began_anew()
+        session.began_anew(is_others=owner > session.owner)
 
 
 async def _insist(act: Callable[[], Awaitable[None]]) -> None:

@@ -241,7 +241,7 @@ class RecorderSession(Ending):
         return True
 
     def _say_refused(self, reply: Counted) -> None:
-        if reply.in_future:
+        if reply.in_future and not self.tally.kept_early:
             self._refused(ErrorCode.SECOND_IN_FUTURE)
         if reply.too_late:
             self._refused(ErrorCode.SECOND_TOO_LATE)

@@ -19,6 +19,7 @@ class Tally:
     """
 
     __slots__ = (
+        "_behind",
         "_inflight",
         "_inflight_heartbeats",
         "_inflight_through",
@@ -29,6 +30,7 @@ class Tally:
         "durable_through",
         "fell",
         "heartbeats",
+        "kept_early",
         "pending",
         "seconds",
         "told",
@@ -43,8 +45,10 @@ class Tally:
         self.seconds = 0  # as the ledger told last
         self.durable_through = -1
         self.doubted = False  # the ledger's server is another one, and may be behind the former
+        self.kept_early = False  # all that the last reply calls early is kept, to be counted later
         self.fell = False  # the ledger's number of them, with its last reply: it had lost some
         self.told = NOTHING_TOLD  # of warnings; goes with the session to its next connection
+        self._behind = False  # the ledger's clock, and not only the client's is ahead
         self._inflight: tuple[Range, ...] = ()
         self._inflight_heartbeats = 0
         self._inflight_through = -1
@@ -119,12 +123,12 @@ class Tally:
         self.drop_pending()
         self.undurable.clear()
 
-    def forget_coming(self, present: int) -> int:
-        """What the ledger calls early, and is still to come by this machine's clock as well, by
-        which it is `present`, was numbered by a clock that was ahead: it need not be given back.
-        Gives how many seconds that are."""
+    def forget_coming(self, earliest: int, present: int) -> int:
+        """The ledger calls early what is from `earliest` on. What of that is still to come by this
+        machine's clock as well, by which it is `present`, was numbered by a clock that was ahead:
+        it need not be given back. Gives how many seconds that are."""
         kept = len(self.undurable)
-        self.undurable.discard_from(present + APART_SECONDS + 1)
+        self.undurable.discard_from(max(present + APART_SECONDS + 1, earliest))
         return kept - len(self.undurable)
 
     def drop_pending(self) -> None:
@@ -142,7 +146,9 @@ class Tally:
         inflight, self._inflight = self._inflight, ()
         self.fell = reply.seconds - reply.new < self.seconds
         lost = self.fell or self.doubted
-        self.doubted = False
+        self.doubted = self.kept_early = False
+        if inflight and not reply.in_future:
+            self._behind = False
         self.seconds = reply.seconds
         self.covered = self._inflight_heartbeats
         if reply.in_future:
@@ -172,21 +178,20 @@ class Tally:
     def _keep_early(
         self, inflight: tuple[Range, ...], early: int, present: int
     ) -> tuple[Range, ...]:
-        """So many were early, the last ones. Those that are past by this machine's clock are so as
-        the ledger's was set back: they stay here until it takes them. Gives the others."""
-        rest, lowest = list(inflight), 0
-        while early and rest:
-            first, last = rest.pop()
-            lowest = max(last - early + 1, first)
-            early -= last - lowest + 1
-            if first < lowest:
-                rest.append((first, lowest - 1))
-            past = min(last, present - APART_SECONDS)
-            if lowest <= past:
-                self.undurable.add(lowest, past)
-        self.forget_coming(present)
-        self.doubted = self.undurable.highest() >= lowest
-        return tuple(rest)
+        """So many were early, the last ones. Where one of them is long past by this machine's
+        clock, the ledger's was set back, and for a while all that is past is early to it: that
+        stays here until it takes it. Gives the others."""
+        rest, refused = split_last(inflight, early)
+        earliest, latest = refused[0][0], refused[-1][1]
+        self._behind = self._behind or earliest <= present - APART_SECONDS
+        if self._behind:
+            for first, last in refused:
+                if first <= present:
+                    self.undurable.add(first, min(last, present))
+        self.forget_coming(earliest, present)
+        self.doubted = self.undurable.highest() >= earliest
+        self.kept_early = self._behind and latest <= present
+        return rest
 
     def _keep(self, inflight: tuple[Range, ...], reply: Counted, earliest: int) -> None:
         """What was counted stays here until it is durable. What was refused must not: it would be
@@ -204,6 +209,21 @@ class Tally:
         if self.pending.mask:
             return min(self.pending.lowest() - 1, self._settled_through)
         return self._settled_through
+
+
+def split_last(
+    ranges: tuple[Range, ...], seconds: int
+) -> tuple[tuple[Range, ...], tuple[Range, ...]]:
+    """Ascending ranges but for their last seconds, so many, and these."""
+    before, last_ones = list(ranges), []
+    while seconds > 0 and before:
+        first, last = before.pop()
+        start = max(last - seconds + 1, first)
+        seconds -= last - start + 1
+        last_ones.append((start, last))
+        if first < start:
+            before.append((first, start - 1))
+    return tuple(before), tuple(reversed(last_ones))
 
 
 def _size(ranges: tuple[Range, ...]) -> int:

@@ -138,6 +138,8 @@ class MinuteTracker:
         """Nobody else brings them again: should the ledger lose them, they come from here."""
         first = asked.start - state.origin
         last = min(first + asked.seconds - 1, reply.highest)
+        if last < first:
+            return  # none of them counts
         tally = _tally((max(first, 0), last), reply.seconds)
         request = OpenRequest(asked.key, asked.user_id, KIND, NOBODY)
         self._keeper.keep(request, state, tally, time.monotonic())

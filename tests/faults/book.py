@@ -1,7 +1,8 @@
 """What a recorder writes down of its session, in epoch seconds: all that its bill is judged by."""
 
 import math
-from collections import defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -36,7 +37,7 @@ class Book:
     `begun_anew`: from when it was last answered to when it was told of another beginning.
     `abandoned`: the recorder vanished, at `vanished_at`, and what it still held went with it; it
     was last answered at `heard_at`, by the `gateway` that has that port. `asked`: its driver asked
-    for the end; `operator`: an operator did.
+    for the end; `operator`: an operator did. `trail`: what it last saw.
     """
 
     session_id: UUID
@@ -65,6 +66,11 @@ class Book:
     heard_at: float | None = None
     gateway: int | None = None
     end: End | None = None
+    trail: deque[tuple[float, object]] = field(default_factory=lambda: deque(maxlen=60))
+
+    def note(self, what: object) -> None:
+        """Remember the last things that it saw: they are told of a session that lost some."""
+        self.trail.append((time.monotonic(), what))
 
     @property
     def unanswered_seconds(self) -> int:

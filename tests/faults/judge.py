@@ -256,4 +256,5 @@ def _where(book: Book, seconds: set[int]) -> str:
         f"{len(seconds & book.counted)}, durable {len(seconds & book.durable)}, held in doubt "
         f"{len(seconds & book.doubtful)}; recorded {len(book.recorded)} s from "
         f"{min(book.recorded)} to {max(book.recorded)}): {shown}"
+        + "".join(f"\n    {moment:.1f} {what}" for moment, what in book.trail)
     )

@@ -28,8 +28,8 @@ STOP = (StopStep(signal.SIGTERM, 25.0), StopStep(signal.SIGKILL, 5.0))
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a process holds: open descriptors that are no TCP connections, TCP connections that it
-    has made and that it has taken, memory, threads, and tasks of its event loop."""
+    """What a process holds: open descriptors that are no sockets, connections that it has made and
+    that it has taken, memory, threads, and tasks of its event loop."""
 
     files: int
     made: int
@@ -120,9 +120,11 @@ class Program:
             listening = {each.laddr for each in connections if each.status == psutil.CONN_LISTEN}
             open_ones = [each for each in connections if each.status != psutil.CONN_LISTEN]
             taken = sum(each.laddr in listening for each in open_ones)
+            # Idle ones of a pool that their server has cut have no state, but a descriptor.
+            sockets = _sockets_of(pid) - len(listening)
             return Size(
-                files=process.num_fds() - len(open_ones),
-                made=len(open_ones) - taken,
+                files=process.num_fds() - sockets,
+                made=sockets - taken,
                 taken=taken,
                 megabytes=process.memory_info().rss / 2**20,
                 threads=process.num_threads(),
@@ -138,6 +140,14 @@ class Program:
                 if line.startswith(f"{name} "):
                     return float(line.split()[1])
         raise OSError(f"{self.label} has no metric {name}")
+
+
+def _sockets_of(pid: int) -> int:
+    sockets = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            sockets += str(link.readlink()).startswith("socket:")
+    return sockets
 
 
 def port_of_its_own() -> int:

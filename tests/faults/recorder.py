@@ -149,6 +149,7 @@ class SimulatedRecorder:
             self.book.ended_at, self.book.end = time.monotonic(), core.end
             self._doubt(self.book.claimed & self._doubtful())
         except asyncio.CancelledError:
+            self.book.note("vanishes")
             self.book.abandoned, self.book.vanished_at = True, time.monotonic()
             # Those of a clock that was far ahead can't be given back before it gets there.
             far = self._server.second() + FAR_SECONDS
@@ -277,6 +278,7 @@ class SimulatedRecorder:
 
     def _note_one(self, event: Event) -> None:
         book = self.book
+        book.note(event)
         match event:
             case Started(origin=origin):
                 self._note_origin(origin)

@@ -42,7 +42,7 @@ async def test_what_it_lost_is_given_to_it_once_its_clock_is_right(world: World)
 
 async def test_until_then_none_of_it_is_called_durable(world: World) -> None:
     peer = await emptied_and_set_back(world)
-    await until(lambda: any(isinstance(each, Error) for each in peer.sent))
+    await until(lambda: peer.session_id in world.ledger.entries and peer.session.tally.doubted)
     peer.sent.clear()
     entry = world.ledger.entries[peer.session_id]
     entry.seconds, entry.durable = {20}, {20}
@@ -54,7 +54,7 @@ async def test_until_then_none_of_it_is_called_durable(world: World) -> None:
 
 async def test_a_recorder_that_stops_is_told_so_and_the_session_ends_then(world: World) -> None:
     peer = await emptied_and_set_back(world)
-    await until(lambda: any(isinstance(each, Error) for each in peer.sent))
+    await until(lambda: peer.session_id in world.ledger.entries and peer.session.tally.doubted)
     peer.stop()
     await until(lambda: peer.closed == 1000)
     assert isinstance(peer.sent[-1], Stopped)
@@ -96,6 +96,51 @@ async def test_what_is_past_and_new_to_it_is_kept_too(world: World) -> None:
     assert world.seconds() == set()
     world.ledger_ahead = 0
     await until(lambda: world.seconds() == TEN)
+
+
+async def test_a_recorder_whose_seconds_are_kept_is_not_told_that_they_are_early(
+    world: World,
+) -> None:
+    peer = await world.session()
+    world.ledger_ahead = -FAR
+    peer.hear(0, 9)
+    await until(lambda: peer.session.tally.doubted)
+    peer.hear(3600, 3600)  # which is under way
+    await until(lambda: len(peer.session.tally.undurable) == 11)
+    assert not [each for each in peer.sent if isinstance(each, Error)]
+    world.ledger_ahead = 0
+    await until(lambda: world.seconds() == {*TEN, 3600})
+    peer.hear(3610, 3610)
+    await until(lambda: any(isinstance(each, Error) for each in peer.sent))
+
+
+async def test_a_gateway_whose_own_clock_is_behind_forgets_nothing_that_the_ledger_takes(
+    world: World,
+) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    await until(lambda: world.seconds() == TEN)
+    world.now -= FAR
+    world.ledger_ahead = FAR
+    peer.hear(3610, 3610)  # of a recorder whose clock is fast
+    await until(lambda: any(isinstance(each, Error) for each in peer.sent))
+    assert peer.session.tally.undurable.ranges() == ((0, 9),)
+
+
+@pytest.mark.parametrize(("behind", "code"), [(59, None), (60, 4004)])
+async def test_a_recorder_is_not_told_a_time_that_its_session_has_passed(
+    world: World, behind: int, code: int | None
+) -> None:
+    peer = await world.session()
+    peer.hear(3599, 3599)
+    await until(lambda: world.seconds() == {3599})
+    world.ledger_ahead = -behind
+    again = await world.session()
+    assert again.closed == code
+    new = await world.session(2)
+    assert new.closed is None
+    world.ledger_ahead = 0
+    assert (await world.session()).closed is None
 
 
 @pytest.mark.parametrize("ahead", [0, 3, 60])
