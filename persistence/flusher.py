@@ -9,7 +9,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -43,7 +43,12 @@ class FlushLedger(Protocol):
     """What a flusher needs of the ledger. Every call raises `LedgerUnavailable`."""
 
     async def collect(
-        self, partitions: Sequence[int], flusher_id: str, lease_seconds: float, limit: int
+        self,
+        partitions: Sequence[int],
+        flusher_id: str,
+        lease_seconds: float,
+        limit: int,
+        own_time: int | None = None,
     ) -> list[Collected]:
         """What is due in each partition, where this flusher has the lease or can take it."""
 
@@ -84,11 +89,13 @@ class Flusher:
         options: FlushOptions | None = None,
         metrics: FlusherMetrics | None = None,
         alerts: AlertNoter | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.flusher_id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._ledger = ledger
         self._writer = writer
         self._alerts = alerts
+        self._clock = clock
         self._options = options or FlushOptions()
         self._metrics = metrics or FlusherMetrics()
         self._failures = 0
@@ -116,6 +123,7 @@ class Flusher:
             self.flusher_id,
             self._options.lease_seconds,
             self._options.sessions,
+            int(self._clock()),
         )
         mine = [answer for answer in collected if answer.status is CollectStatus.MINE]
         due = [session for answer in mine for session in answer.due]

@@ -79,7 +79,7 @@ def _ranges(ranges: Sequence[tuple[int, int]]) -> Argument:
 
 
 def collect_arguments(
-    flusher_id: str, lease_seconds: float, limit: int, rules: Rules
+    flusher_id: str, lease_seconds: float, limit: int, rules: Rules, own_time: int | None
 ) -> list[Argument]:
     """ARGV of `collect`."""
     return [
@@ -88,6 +88,7 @@ def collect_arguments(
         limit,
         rules.lost_after_seconds,
         rules.flush_after_seconds,
+        "-" if own_time is None else own_time,
     ]
 
 

@@ -175,10 +175,17 @@ class Ledger(FunctionCaller):
         return sorted(replies.text(name) for name in answer)
 
     async def collect(
-        self, partitions: Sequence[int], flusher_id: str, lease_seconds: float, limit: int
+        self,
+        partitions: Sequence[int],
+        flusher_id: str,
+        lease_seconds: float,
+        limit: int,
+        own_time: int | None = None,
     ) -> list[Collected]:
-        """End lost sessions, take or renew the partitions' leases, and give what is due."""
-        arguments = calls.collect_arguments(flusher_id, lease_seconds, limit, self.rules)
+        """End lost sessions, take or renew the partitions' leases, and give what is due. None are
+        ended while `own_time`, the flusher's epoch seconds, is far from the ledger's: one of the
+        two clocks is wrong."""
+        arguments = calls.collect_arguments(flusher_id, lease_seconds, limit, self.rules, own_time)
         answers = await self._ask_partitions(
             "collect", [(partition, arguments) for partition in partitions]
         )

@@ -12,7 +12,7 @@ from importlib.resources import files
 # and stand side by side, on the same data: each process calls the functions of its own.
 VERSION = 1
 # Goes up with every other change of the text. Of one version there is one library, the newest.
-REVISION = 12
+REVISION = 13
 
 _NAME = "minute_meter_v"
 

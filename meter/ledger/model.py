@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from meter.codes import EndReason
 from meter.ledger.keys import partition_of
 from meter.ledger.model_restorable import Restorable, seconds_of
-from meter.ledger.model_state import FARTHEST_SECONDS, Account, Moment, Session
+from meter.ledger.model_state import APART_SECONDS, FARTHEST_SECONDS, Account, Moment, Session
 from meter.ledger.types import (
     UNLIMITED,
     ActiveSession,
@@ -267,15 +267,24 @@ class Model(Restorable):
 
     # Making durable
 
-    def collect(self, partition: int, flusher_id: str, limit: int, now: Moment) -> Collected:
-        """End lost sessions, take the lease, and give what is due; the earliest first."""
+    def collect(
+        self,
+        partition: int,
+        flusher_id: str,
+        limit: int,
+        now: Moment,
+        own_time: int | None = None,
+    ) -> Collected:
+        """End lost sessions, if the clocks agree, take the lease, and give what is due; the
+        earliest first."""
         if self.leases.setdefault(partition, flusher_id) != flusher_id:
             return Collected(CollectStatus.LEASED)
         sessions = [found for (home, _), found in self.sessions.items() if home == partition]
+        agree = own_time is None or abs(own_time - now[0]) < APART_SECONDS
         for session in sessions:
             session.set_back(now[0])
             live = session.ended_at is None
-            if live and session.sweep(now[0], self.rules.lost_after_seconds):
+            if live and agree and session.sweep(now[0], self.rules.lost_after_seconds):
                 self._end(session, EndReason.LOST, now)
         due = [
             (session.due, session.key.session_id, session)

@@ -15,6 +15,7 @@ Place = TypeVar("Place")
 
 # Nothing is due further ahead: where it seems so, the clock was set back.
 FARTHEST_SECONDS = 600
+APART_SECONDS = 60
 # No session is heard from further ahead than two servers' clocks are apart.
 AHEAD_SECONDS = 5
 

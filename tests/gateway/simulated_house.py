@@ -224,7 +224,8 @@ class House:
         self._tasks.append(asyncio.create_task(recorder.run()))
 
     async def _flush_for_ever(self) -> None:
-        flusher = Flusher(LedgerClient(self.ledger, fenced=False), SimulatedWriter(self.rows))
+        client = LedgerClient(self.ledger, fenced=False)
+        flusher = Flusher(client, SimulatedWriter(self.rows), clock=self.clock.time)
         while True:
             await asyncio.sleep(self.random.uniform(0.5, 1.5))
             try:

@@ -235,7 +235,12 @@ class LedgerClient:
     # The flusher's calls ----------------------------------------------------------------------
 
     async def collect(
-        self, partitions: Sequence[int], flusher_id: str, lease_seconds: float, limit: int
+        self,
+        partitions: Sequence[int],
+        flusher_id: str,
+        lease_seconds: float,
+        limit: int,
+        own_time: int | None = None,
     ) -> list[Collected]:
         """As `Ledger` says; now and then a lease is lost, and another flusher takes the same."""
 
@@ -244,7 +249,7 @@ class LedgerClient:
                 model.leases.clear()
             self._server.expire(now[0])
             homes = {partition_of(key.organization_id) for key in self.known(model)}
-            return [model.collect(home, flusher_id, limit, now) for home in sorted(homes)]
+            return [model.collect(home, flusher_id, limit, now, own_time) for home in sorted(homes)]
 
         return await self._call("collect", collect)
 

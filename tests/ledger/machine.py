@@ -307,9 +307,10 @@ class LedgerMachine(RuleBasedStateMachine):
         partition=st.sampled_from(PARTITIONS),
         flusher=st.sampled_from(FLUSHERS),
         limit=st.sampled_from((1, 2, 100)),
+        ahead=st.sampled_from((None, 0, 59, -60)),
     )
-    def collects(self, partition: int, flusher: str, limit: int) -> None:
-        answer = self.world.collect(partition, flusher, limit)
+    def collects(self, partition: int, flusher: str, limit: int, ahead: int | None) -> None:
+        answer = self.world.collect(partition, flusher, limit, ahead)
         self.collected += [(due, self.incarnation) for due in answer.due]
 
     @precondition(lambda self: self.collected)

@@ -355,6 +355,22 @@ def test_what_ended_while_the_clock_was_ahead_is_due_once_it_is_set_back(scene: 
     assert scene.stored().end_reason == EndReason.STOPPED
 
 
+@pytest.mark.parametrize(
+    ("ahead", "reason"), [(-60, None), (60, None), (59, "lost"), (-59, "lost")]
+)
+def test_no_session_is_lost_while_the_flushers_clock_and_the_ledgers_are_far_apart(
+    scene: Scene, ahead: int, reason: str | None
+) -> None:
+    scene.start()
+    scene.pass_seconds(RULES.lost_after_seconds + 1)
+    home = partition_of(ANN.organization_id)
+    scene.world.collect(home, "flusher", 100, ahead)
+    scene.world.assert_same_state()
+    assert scene.session().end_reason == reason
+    scene.world.collect(home, "flusher", 100, 0)
+    assert scene.session().end_reason == EndReason.LOST
+
+
 @pytest.mark.parametrize("ended", [False, True])
 def test_seconds_that_are_numbered_from_another_beginning_are_not_a_sessions(
     scene: Scene, ended: bool

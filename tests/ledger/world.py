@@ -156,9 +156,15 @@ class World:
         expected = self.model.restore_session(stored, metadata, self._moment())
         assert self.backend.run(self.backend.ledger.restore_session(stored, metadata)) == expected
 
-    def collect(self, partition: int, flusher_id: str, limit: int) -> Collected:
-        expected = self.model.collect(partition, flusher_id, limit, self._moment())
-        call = self.backend.ledger.collect([partition], flusher_id, FOR_EVER_SECONDS, limit)
+    def collect(
+        self, partition: int, flusher_id: str, limit: int, ahead: int | None = None
+    ) -> Collected:
+        """`ahead`: by how much the flusher's clock is."""
+        own_time = None if ahead is None else self.now + ahead
+        expected = self.model.collect(partition, flusher_id, limit, self._moment(), own_time)
+        call = self.backend.ledger.collect(
+            [partition], flusher_id, FOR_EVER_SECONDS, limit, own_time
+        )
         assert self.backend.run(call) == [expected]
         return expected
 

@@ -40,7 +40,12 @@ class FakeLedger:
             self.due[key] = replace(session, minutes=minutes)
 
     async def collect(
-        self, partitions: Sequence[int], flusher_id: str, lease_seconds: float, limit: int
+        self,
+        partitions: Sequence[int],
+        flusher_id: str,
+        lease_seconds: float,
+        limit: int,
+        own_time: int | None = None,
     ) -> list[Collected]:
         """What is due, by partition."""
         self._called("collect")

@@ -66,7 +66,8 @@ end
 
 -- collect: what of a partition is to be made durable. Removes nothing.
 --   KEYS  prefix
---   ARGV  flusher, lease in ms, most sessions, lost_after, flush_after
+--   ARGV  flusher, lease in ms, most sessions, lost_after, flush_after, and the flusher's own time:
+--         while that is far off, it can't be said who was silent for long ("-": it isn't compared)
 --   gives {"leased"} when another flusher has it, or {"mine", more (0/1), then a session:
 --         id, session, row due (0/1), metadata, minutes}
 local function collect(keys, args)
@@ -76,8 +77,11 @@ local function collect(keys, args)
   if holder and holder ~= flusher then return { 'leased' } end
   call('SET', prefix .. ':lease', flusher, 'PX', args[2])
   local now = now_seconds()
+  local theirs = tonumber(args[6])
   set_back(prefix, now)
-  sweep_lost(prefix, now, lost_after)
+  if not theirs or math.abs(theirs - now) < APART_SECONDS then
+    sweep_lost(prefix, now, lost_after)
+  end
   local ids = call('ZRANGEBYSCORE', prefix .. ':due', '-inf', now, 'LIMIT', 0, most)
   local reply = { 'mine', #ids == most and 1 or 0 }
   for _, id in ipairs(ids) do
