@@ -39,6 +39,8 @@ AT_ONCE = 8
 # As long as a session may be resumed by default. What Postgres then still doesn't have, as it is
 # away, is left to the ledger.
 KEEP_SECONDS = 900.0
+# No second is counted that is older.
+MOST_KEEP_SECONDS = 86_400.0
 # One is some 2 KB and its metadata. Past so many, those that came first are let go of.
 MAX_SESSIONS = 50_000
 
@@ -111,6 +113,8 @@ class Keeper:
             return None
         if before is not None:
             tally.undurable.merge(before.tally.undurable)
+            tally.doubted = tally.doubted or before.tally.doubted
+            end = end or before.end
             self._let_go(before)
         elif len(self._kept) >= MAX_SESSIONS:
             self._let_go(next(iter(self._kept.values())))
@@ -138,10 +142,14 @@ class Keeper:
             kept.tally.doubt()
 
     def prune(self, now: float) -> None:
-        """Let go of what was kept long enough."""
+        """Let go of what was kept long enough; where the ledger is known to lack it, of what can't
+        be counted any more."""
         for kept in list(self._kept.values()):
-            if now - kept.since < self._keep_seconds:
+            kept_seconds = now - kept.since
+            if kept_seconds < self._keep_seconds:
                 return
+            if kept.tally.doubted and kept_seconds < MOST_KEEP_SECONDS:
+                continue
             seconds, session_id = len(kept.tally.undurable), kept.key.session_id
             logger.warning("%d seconds of session %s are left to the ledger", seconds, session_id)
             self._let_go(kept)
@@ -208,6 +216,8 @@ class Keeper:
         is_lost = found is None or found.end_reason == EndReason.LOST
         if is_lost and not await self._open(kept, now):
             return
+        if not is_lost and found is not None and found.ended_at is not None:
+            kept.cut_off(found.ended_at)
         ranges = kept.tally.undurable.ranges()
         reply = await self._ledger.give_back(CountItem(kept.key, ranges, kept.state.origin))
         if self._heed():

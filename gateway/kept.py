@@ -5,7 +5,7 @@ import asyncio
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from gateway.tally import Tally, split_last
+from gateway.tally import APART_SECONDS, Tally, split_last
 from meter.codes import EndReason
 from meter.ledger.types import Counted, OpenRequest, SessionKey, SessionState
 
@@ -35,6 +35,13 @@ class Kept:
         """It can't be given back now; each time that is so, it waits longer."""
         self.try_at = now + min(FIRST_WAIT_SECONDS * 2**self._waits, MOST_WAIT_SECONDS)
         self._waits = min(self._waits + 1, 10)
+
+    def cut_off(self, ended_at: int) -> None:
+        """It has ended for good, and what was a little early then isn't counted any more. (What is
+        much later than its end came before it in truth: the ledger's clock was behind.)"""
+        last = ended_at - self.state.origin
+        if 0 < self.tally.undurable.highest() - last <= APART_SECONDS:
+            self.tally.undurable.discard_from(last + 1)
 
     def given_back(self, reply: Counted, moment: int) -> bool:
         """The ledger's answer to all of its seconds, at that epoch second by this machine's clock.

@@ -23,6 +23,7 @@ REVIVED_AFTER_SECONDS = RULES.lost_after_seconds + 60
 # A history, and how long it may take until all is settled.
 HISTORY_SECONDS = 100.0
 SETTLE_SECONDS = KEEP_SECONDS + 100
+MANY_WAITS = 8
 GATEWAYS = 2
 # What is on its way, or in a stalled ledger.
 LATE_SECONDS = 5
@@ -69,7 +70,9 @@ class Gateway:
     def busy(self) -> list[str]:
         """What it has still to do."""
         counter = self.counter
-        reasons = [f"gateway {self.number} keeps {len(counter.keeper)}"] * bool(counter.keeper)
+        # What ended by a clock that was behind is refused, and tried again and again for a day.
+        kept = [each for each in counter.keeper._kept.values() if each._waits < MANY_WAITS]
+        reasons = [f"gateway {self.number} keeps {len(kept)}"] * bool(kept)
         reasons += [f"gateway {self.number} speaks"] * bool(counter.speakers())
         reasons += [f"gateway {self.number} works"] * bool(counter._tasks)
         return reasons

@@ -218,6 +218,20 @@ async def test_a_session_that_is_stopped_before_it_got_back_what_the_ledger_lost
     await until(lambda: world.seconds() == set(range(11)))
 
 
+async def test_what_was_early_when_an_operator_ended_the_session_holds_nothing_up(
+    world: World,
+) -> None:
+    peer = await world.session()
+    peer.hear(3590, 3602)  # of a recorder whose clock is 2 seconds ahead
+    await until(lambda: len(world.seconds()) == 13)
+    world.ledger.end(peer.session_id, EndReason.ADMIN)
+    peer.hear(3603, 3603)
+    await until(lambda: peer.closed == 4503)
+    world.ledger.flush(world.storage)
+    await until(lambda: world.counter.undurable_seconds() == 0)
+    assert world.seconds() == set(range(3590, 3603))
+
+
 async def stopped(world: World) -> Peer:
     """A session that Postgres has without its seconds."""
     peer = await world.session()

@@ -1,6 +1,7 @@
 """The last seconds of recorders that vanished, which only the ledger and their gateway have."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gateway import keeper
 from gateway.counter import Counter
 from gateway.metrics import Metrics
 from gateway.opener import Opener
+from gateway.tally import Tally
 from meter.codes import EndReason
 from meter.ledger.driver import Ledger
 from meter.ledger.types import Rules, SessionState
@@ -203,6 +205,40 @@ async def test_what_the_ledger_refuses_is_not_given_again_and_again(world: World
     world.ledger.batches.clear()
     await asyncio.sleep(0.1)
     assert world.ledger.batches == []
+
+
+async def test_what_the_ledger_lacks_is_kept_for_as_long_as_it_may_be_counted(
+    world: World, slow: pytest.MonkeyPatch
+) -> None:
+    peer, other = await world.session(1), await world.session(2)
+    for each in (peer, other):
+        each.hear(0, 9)
+        await until(lambda each=each: not each.session.tally.waiting)  # type: ignore[misc]
+        each.leave()
+    peer.session.tally.doubt()
+    now = time.monotonic()
+    world.counter.keeper.prune(now + 1000)
+    assert world.counter.undurable_seconds() == 10
+    world.counter.keeper.prune(now + 86_500)
+    assert world.counter.undurable_seconds() == 0
+
+
+async def test_what_is_kept_of_two_connections_ends_as_one_of_them_did(
+    world: World, slow: pytest.MonkeyPatch
+) -> None:
+    peer = await world.session()
+    peer.hear(0, 9)
+    peer.stop()
+    await until(lambda: peer.closed == 1000)
+    session, tally = peer.session, Tally()
+    tally.undurable.add(20, 29)
+    session.tally.doubt()
+    assert session.request is not None
+    assert session.state is not None
+    kept = world.counter.keeper.keep(session.request, session.state, tally, time.monotonic())
+    assert kept is not None
+    assert (kept.end, kept.tally.doubted) == (EndReason.STOPPED, True)
+    assert kept.tally.undurable.ranges() == ((0, 9), (20, 29))
 
 
 async def test_an_outage_is_waited_for(world: World) -> None:
