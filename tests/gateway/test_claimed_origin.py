@@ -1,7 +1,10 @@
 """A session that nobody but its recorder knows any more goes on from where it began."""
 
+import asyncio
+
 import pytest
 
+from meter.codes import EndReason
 from meter.messages import Started
 from tests.gateway.counting import Peer, World, until
 
@@ -44,6 +47,41 @@ async def test_a_claim_says_nothing_where_postgres_knows_the_session(world: Worl
     await until(lambda: new.session.state is not None)
     assert new.session.state is not None
     assert new.session.state.origin == origin
+
+
+async def test_a_recorder_learns_that_its_session_has_ended_once_that_is_durable(
+    world: World,
+) -> None:
+    old = await world.session()
+    other_gateway = world.another(stop_wait_seconds=30.0)
+    old.hear(0, 9)
+    await until(lambda: not old.session.tally.waiting)
+    world.ledger.flush(world.storage)
+    world.ledger.entries[old.session_id].durable = {0}
+    world.ledger.end(old.session_id, EndReason.STOPPED)
+    again = Peer(other_gateway, 1, next(world.owners))
+    again.start()
+    await asyncio.sleep(0.3)
+    assert again.closed is None
+    world.ledger.flush(world.storage)
+    await until(lambda: again.closed == 4501)
+
+
+async def test_a_session_that_the_ledger_lost_with_its_end_goes_on(world: World) -> None:
+    old = await world.session()
+    world.ledger.flush(world.storage)
+    old.hear(0, 9)
+    await until(lambda: not old.session.tally.waiting)
+    world.ledger.end(old.session_id, EndReason.STOPPED)
+    other_gateway = world.another(stop_wait_seconds=30.0)
+    again = Peer(other_gateway, 1, next(world.owners))
+    again.start()
+    await asyncio.sleep(0.1)
+    world.ledger.wipe()
+    await until(lambda: again.session.state is not None)
+    again.hear(0, 9)
+    await other_gateway.flush()
+    assert world.seconds() == set(range(10))
 
 
 async def test_what_another_gateway_has_of_a_former_beginning_is_not_counted_in_the_new_one(

@@ -130,6 +130,16 @@ async def test_the_limit_holds_to_the_second_and_what_fits_is_counted(service: S
     assert rows[0][0] == 100
 
 
+async def test_a_later_minute_past_a_used_up_limit_is_refused(service: Service) -> None:
+    caller, session = service.caller("acme"), str(uuid4())
+    await service.limit("acme", 70)
+    started = {"session_started_at": int(time.time()) // 60 * 60 - 300}
+    answers = [
+        await caller.ask("POST", PATH, {**minute(60, ago, session), **started}) for ago in (5, 4, 3)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 403]
+
+
 async def test_many_at_once_never_pass_the_limit(service: Service) -> None:
     await service.limit("acme", 500)
     callers = [service.caller("acme") for _ in range(30)]
