@@ -95,7 +95,7 @@ async def test_what_another_gateway_has_of_a_former_beginning_is_not_counted_in_
         new.start()
         await until(lambda: new.session.state is not None)
     await until(lambda: old.closed is not None)
-    assert old.closed == 4004
+    assert old.closed == 4502
     assert world.seconds() == set()
 
 
