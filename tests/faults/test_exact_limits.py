@@ -196,7 +196,8 @@ async def assert_all_stopped_exactly(house: House, crowd: Crowd, watch: Watch) -
     written = await counted_in_postgres(house, LEFT_SECONDS)
     assert sum(written.values()) == LEFT_SECONDS
     assert {user: used for user, used in members.items() if used} == written
-    assert {members[member(number)] for number in STRICT_MEMBERS} == {STRICT_SECONDS}
+    # Others may use the organization's last second before one of these has all of its own.
+    assert max(members[member(number)] for number in STRICT_MEMBERS) == STRICT_SECONDS
 
 
 async def test_200_sessions_on_three_gateways_count_exactly_what_their_organization_has_left(
