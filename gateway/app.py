@@ -80,15 +80,7 @@ def build_parts(
     )
     metrics.undurable.set_function(counter.undurable_seconds)
     metrics.ended_kept.set_function(lambda: counter.keeper.ended)
-    context = RecordContext(
-        counter=counter,
-        verifier=_verifier(settings),
-        metrics=metrics,
-        times=settings.times,
-        rules=settings.rules,
-        allowed_origins=settings.allowed_origins,
-        max_connections=settings.max_connections,
-    )
+    context = _context(settings, counter, metrics)
     watchers = Watchers(ledger, opener)
     operators = Operators(ledger, storage)
     operator_pages = OperatorPages(operators)
@@ -125,6 +117,18 @@ def build_parts(
             None if webhooks is None else webhooks.described(),
         ),
         webhooks=webhooks,
+    )
+
+
+def _context(settings: GatewaySettings, counter: Counter, metrics: Metrics) -> RecordContext:
+    return RecordContext(
+        counter=counter,
+        verifier=_verifier(settings),
+        metrics=metrics,
+        times=settings.times,
+        rules=settings.rules,
+        allowed_origins=settings.allowed_origins,
+        max_connections=settings.max_connections,
     )
 
 

@@ -27,7 +27,8 @@ async def test_a_ledger_that_is_emptied_after_the_end_gets_the_seconds_back(worl
     world.ledger.wipe()
     await until(lambda: world.seconds() == set(range(10)))
     entry = world.ledger.entries[peer.session_id]
-    await until(lambda: entry.state.end_reason == "stopped")
+    await until(lambda: entry.state.ended_at is not None)
+    assert (entry.state.end_reason, world.seconds()) == ("stopped", set(range(10)))
 
 
 async def test_one_that_cant_be_given_back_holds_up_no_other(
@@ -62,6 +63,9 @@ async def test_a_ledger_that_is_away_meanwhile_gets_them_when_it_is_back(world: 
     world.ledger.wipe()
     world.ledger.down = False
     await until(lambda: world.seconds() == set(range(10)))
+    entry = world.ledger.entries[peer.session_id]
+    await until(lambda: entry.state.ended_at is not None)
+    assert entry.state.end_reason == "stopped"
 
 
 async def test_what_was_durable_in_part_is_not_counted_twice(world: World) -> None:
@@ -180,7 +184,9 @@ async def test_a_session_that_an_operator_ended_is_kept_too(world: World) -> Non
     await until(lambda: peer.closed == 4503)
     world.ledger.wipe()
     await until(lambda: world.seconds() == set(range(10)))
-    await until(lambda: world.ledger.entries[peer.session_id].state.end_reason == "admin")
+    entry = world.ledger.entries[peer.session_id]
+    await until(lambda: entry.state.ended_at is not None)
+    assert entry.state.end_reason == "admin"
 
 
 async def test_an_operators_stop_on_a_replica_that_was_behind_loses_nothing(world: World) -> None:
@@ -216,6 +222,7 @@ async def test_a_session_that_is_stopped_before_it_got_back_what_the_ledger_lost
     peer.hear(10, 10)
     await until(lambda: peer.closed == 4503)
     await until(lambda: world.seconds() == set(range(11)))
+    assert world.ledger.entries[peer.session_id].state.end_reason == "admin"
 
 
 async def test_what_was_early_when_an_operator_ended_the_session_holds_nothing_up(
@@ -283,6 +290,8 @@ async def test_one_that_postgres_has_as_ended_without_its_seconds_gets_them(
     await until(lambda: world.seconds() == set(range(10)))
     world.ledger.flush(world.storage)
     await until(lambda: world.counter.undurable_seconds() == 0)
+    assert world.storage.seconds(peer.session_id) == set(range(10))
+    assert world.ledger.entries[peer.session_id].state.end_reason == "admin"
 
 
 async def test_a_recorder_is_told_of_the_end_once_all_is_durable_or_the_wait_is_over(

@@ -251,6 +251,7 @@ async def test_an_outage_is_waited_for(world: World) -> None:
     world.ledger.wipe()
     world.ledger.down = False
     await asyncio.sleep(0.05)
+    assert world.seconds() == set()
     world.storage.down = False
     await until(lambda: world.seconds() == set(range(10)))
 
@@ -271,6 +272,7 @@ async def test_one_that_was_lost_too_long_ago_to_be_resumed_gets_its_seconds(
         world.now += 3600
     slow.undo()
     await until(lambda: world.seconds() == set(range(10)))
+    assert world.ledger.entries[peer.session_id].state.end_reason == "lost"  # it isn't live again
 
 
 async def test_a_session_that_began_anew_elsewhere_is_not_given_other_moments(
@@ -316,6 +318,7 @@ async def test_a_replica_is_not_believed_before_it_got_back_what_the_former_serv
     entry.seconds |= {20, 21}
     entry.durable |= entry.seconds
     await until(lambda: {4, 5} < world.seconds())
+    assert world.seconds() == {*range(10), 20, 21}
 
 
 async def test_an_account_that_the_ledger_no_longer_knows_is_given_to_it(world: World) -> None:

@@ -167,6 +167,7 @@ async def test_what_a_clock_that_was_ahead_numbered_holds_up_nothing(world: Worl
     await until(lambda: world.seconds() == TEN)
     peer.stop()
     await until(lambda: peer.closed == 1000)
+    assert world.ledger.entries[peer.session_id].state.end_reason == "stopped"
     world.ledger.flush(world.storage)
     await until(lambda: world.counter.undurable_seconds() == 0)
 
@@ -183,3 +184,4 @@ async def test_of_a_recorder_that_left_it_is_not_kept(
     world.ledger.wipe()
     slow.undo()
     await until(lambda: world.counter.undurable_seconds() == 0)
+    assert world.seconds() == set()
