@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+from gateway.tally import APART_SECONDS
 from meter.codes import EndReason
 from meter.ledger.calls import Argument
 from meter.ledger.keys import PARTITIONS, partition_of
@@ -35,8 +36,6 @@ CLAIM_SECONDS = 86_400
 
 # Two machines' clocks are never that far apart: one of them is being set.
 CLOCKS_APART_SECONDS = 60.0
-# What the ledger takes that is early is less.
-AHEAD_SECONDS = 5
 
 # Speaks for a session without keeping others from it.
 NOBODY = 0
@@ -166,7 +165,7 @@ class Opener:
                 ahead < 0
                 and request.owner != NOBODY
                 and session is not None
-                and session.origin + session.highest > answer.server_time + AHEAD_SECONDS
+                and session.origin + session.highest > answer.server_time + APART_SECONDS
             )
         if in_doubt:
             raise ClockInDoubt("the ledger's clock is far from this machine's")
